@@ -1,0 +1,105 @@
+/**
+ * Every bound of mraft, by name, in one place. Sizes are bytes, times are milliseconds.
+ *
+ * A limit that a user meets (key, value, batch) is part of the interface; the others keep memory and latency bounded
+ * when something is slow or hostile. Nothing else in the project invents a number of this kind.
+ */
+
+const KIB = 1024;
+const MIB = 1024 * 1024;
+
+export const LIMITS = {
+  // --- what a caller may send -------------------------------------------------------------------------------------
+  /** Longest key. */
+  keyBytes: 8 * KIB,
+  /** Longest value. */
+  valueBytes: 512 * KIB,
+  /** Most operations in one atomic batch. */
+  batchOps: 4096,
+  /** Keys and values of one atomic batch together. */
+  batchBytes: 512 * KIB,
+  /** Most keys in one request of a batchGet that reaches a region. */
+  readKeys: 4096,
+  /** Longest session name. */
+  sessionBytes: 64,
+  /** Entries in one page of a scan. */
+  scanPageEntries: 1024,
+  /** Keys and values in one page of a scan; one entry may pass it alone. */
+  scanPageBytes: 256 * KIB,
+  /** Longest time a caller may ask to wait. */
+  timeoutMs: 10 * 60_000,
+
+  // --- frames and connections -------------------------------------------------------------------------------------
+  /** Largest frame that is sent; a stock broker refuses payloads over 1 MiB. */
+  frameBytes: 960 * KIB,
+  /** Frames are closed at this size, so that one of the largest messages still fits. */
+  frameTargetBytes: 256 * KIB,
+  /** Bytes that may wait in one connection's socket before further frames are dropped (peers) or refused (clients). */
+  socketBacklogBytes: 16 * MIB,
+  /** Requests in one frame of a client. */
+  requestsPerFrame: 4096,
+
+  // --- a worker ---------------------------------------------------------------------------------------------------
+  /** Inbound frames that wait for a worker's turn; beyond it peers' frames are dropped, clients' refused as ServerBusy. */
+  inboxFrames: 4096,
+  inboxBytes: 64 * MIB,
+  /** Frames taken by one turn. */
+  framesPerTurn: 256,
+  bytesPerTurn: 4 * MIB,
+  /** Proposals of one region that are proposed and not yet applied. */
+  regionPendingProposals: 4096,
+  regionPendingBytes: 16 * MIB,
+  /** Reads of one region that wait for a read index. */
+  regionPendingReads: 8192,
+  /** Regions of one node. */
+  regionsPerNode: 100_000,
+  /** Workers of one node. */
+  workersPerNode: 64,
+  /** Nodes and peers that are remembered for counting and for boot epochs. */
+  nodesPerCluster: 1024,
+
+  // --- a Raft group -----------------------------------------------------------------------------------------------
+  /** Entries of one append message together. */
+  appendBytes: 256 * KIB,
+  /** Append messages to one peer that are sent and not answered. */
+  inflightAppends: 64,
+  inflightAppendBytes: 4 * MIB,
+  /** Entries of one region that are appended and not yet committed. */
+  uncommittedBytes: 16 * MIB,
+  /** Recent entries of one region that are kept in memory for peers that are a little behind. */
+  entryCacheBytes: 1 * MIB,
+  /** Entries handed to apply at once. */
+  applyBytes: 1 * MIB,
+  /** Largest payload of one entry; commands of several requests share an entry up to it. */
+  entryBytes: 640 * KIB,
+
+  // --- exactly once -----------------------------------------------------------------------------------------------
+  /** Sessions that one region remembers; the one that wrote longest ago is forgotten first. */
+  sessionsPerRegion: 1024,
+  /** How far a session's sequence may run ahead of its lowest unanswered call. */
+  sessionWindow: 65_536,
+
+  // --- a client ---------------------------------------------------------------------------------------------------
+  /** Calls that one client may have begun and not ended. */
+  clientPendingCalls: 131_072,
+  clientPendingBytes: 64 * MIB,
+  /** Frames to one worker that are sent and not answered; calls gather behind them, which is what makes batches. */
+  clientInflightFrames: 2,
+  /** Regions in one client's route cache. */
+  clientRoutes: 100_000,
+} as const;
+
+/** Time-outs that are defaults of options rather than bounds. */
+export const DEFAULTS = {
+  /** How long a call may take, retries included. */
+  timeoutMs: 10_000,
+  /** How long one attempt may go unanswered before another peer is asked. */
+  attemptTimeoutMs: 1_000,
+  /** Shortest election time-out; each wait is drawn from [1, 2) times it. */
+  electionTimeoutMs: 800,
+  heartbeatMs: 150,
+  /** A worker's timer. */
+  tickMs: 50,
+  /** Regions at bootstrap. */
+  regions: 48,
+} as const;
