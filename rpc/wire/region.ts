@@ -1,0 +1,83 @@
+/** A region's descriptor: its range, its epoch and its peers; and the arithmetic of ranges. */
+
+import { mraft } from './codec.ts';
+
+export interface Epoch {
+  /** Grows with split and merge. */
+  readonly version: number;
+  /** Grows with membership. */
+  readonly confVersion: number;
+}
+
+export type PeerRole = 'voter' | 'learner';
+
+export interface Peer {
+  /** Never reused. */
+  readonly peerId: number;
+  readonly nodeId: number;
+  readonly role: PeerRole;
+}
+
+export interface Region {
+  readonly regionId: number;
+  /** Inclusive; empty: from the first key. */
+  readonly startKey: Uint8Array;
+  /** Exclusive; empty: to the last key. */
+  readonly endKey: Uint8Array;
+  readonly epoch: Epoch;
+  readonly peers: readonly Peer[];
+}
+
+/** Ids up to this one are kept for the system (placement is region 1); regions of user keys come after it. */
+export const LAST_SYSTEM_REGION_ID = 1;
+
+/** Order of keys: bytes, shorter first where one is the start of the other. */
+export function compareKeys(a: Uint8Array, b: Uint8Array): number {
+  return Buffer.compare(a, b);
+}
+
+export function containsKey(region: Pick<Region, 'startKey' | 'endKey'>, key: Uint8Array): boolean {
+  return (
+    compareKeys(key, region.startKey) >= 0 && (region.endKey.length === 0 || compareKeys(key, region.endKey) < 0)
+  );
+}
+
+export function sameEpoch(a: Epoch, b: Epoch): boolean {
+  return a.version === b.version && a.confVersion === b.confVersion;
+}
+
+/** Whether `a` was made after `b`; epochs of one region are ordered. */
+export function isNewerEpoch(a: Epoch, b: Epoch): boolean {
+  return a.version > b.version || (a.version === b.version && a.confVersion > b.confVersion);
+}
+
+/** The wire form; `leaderNodeId` is told in answers to clients. Keys are not copied. */
+export function toWireRegion(region: Region, leaderNodeId = 0): mraft.IRegion {
+  return {
+    regionId: region.regionId,
+    startKey: region.startKey,
+    endKey: region.endKey,
+    epoch: region.epoch,
+    peers: region.peers.map((peer) => ({
+      peerId: peer.peerId,
+      nodeId: peer.nodeId,
+      role: peer.role === 'learner' ? mraft.PeerRole.LEARNER : mraft.PeerRole.VOTER,
+    })),
+    leaderNodeId,
+  };
+}
+
+/** The descriptor of a wire form; keys are copied. */
+export function fromWireRegion(wire: mraft.IRegion): Region {
+  return {
+    regionId: wire.regionId ?? 0,
+    startKey: Buffer.from(wire.startKey ?? []),
+    endKey: Buffer.from(wire.endKey ?? []),
+    epoch: { version: wire.epoch?.version ?? 0, confVersion: wire.epoch?.confVersion ?? 0 },
+    peers: (wire.peers ?? []).map((peer) => ({
+      peerId: peer.peerId ?? 0,
+      nodeId: peer.nodeId ?? 0,
+      role: peer.role === mraft.PeerRole.LEARNER ? 'learner' : 'voter',
+    })),
+  };
+}
