@@ -42,6 +42,7 @@ const SECOND_BYTES = (2 << 3) | 2;
 const THIRD_BYTES = (3 << 3) | 2;
 const PAYLOAD_EPOCH = (1 << 3) | 2;
 const PAYLOAD_COMMAND = (2 << 3) | 2;
+const PAYLOAD_CONDITIONAL = (3 << 3) | 0;
 const EPOCH_VERSION = (1 << 3) | 0;
 const EPOCH_CONF_VERSION = (2 << 3) | 0;
 
@@ -162,10 +163,17 @@ export interface EpochNumbers {
   readonly confVersion: number;
 }
 
-/** Joins encoded commands into the payload of one entry; the commands are copied. */
-export function encodePayload(epoch: EpochNumbers, commands: readonly Uint8Array[]): Uint8Array {
+/**
+ * Joins encoded commands into the payload of one entry; the commands are copied. `conditional`: some call reads before
+ * it writes, so that whoever applies the entry must see its own unwritten writes.
+ */
+export function encodePayload(
+  epoch: EpochNumbers,
+  conditional: boolean,
+  commands: readonly Uint8Array[],
+): Uint8Array {
   const epochSize = 2 + varintBytes(epoch.version) + varintBytes(epoch.confVersion);
-  let size = fieldBytes(epochSize);
+  let size = fieldBytes(epochSize) + (conditional ? 2 : 0);
   for (const command of commands) size += fieldBytes(command.length);
   const target = Buffer.allocUnsafe(size);
   let at = writeHeader(target, 0, PAYLOAD_EPOCH, epochSize);
@@ -173,6 +181,10 @@ export function encodePayload(epoch: EpochNumbers, commands: readonly Uint8Array
   at = writeVarint(target, at, epoch.version);
   target[at++] = EPOCH_CONF_VERSION;
   at = writeVarint(target, at, epoch.confVersion);
+  if (conditional) {
+    target[at++] = PAYLOAD_CONDITIONAL;
+    target[at++] = 1;
+  }
   for (const command of commands) at = writeBytes(target, at, PAYLOAD_COMMAND, command);
   return target;
 }
@@ -366,6 +378,7 @@ export class PayloadCursor {
   readonly bytes: Buffer;
   version = 0;
   confVersion = 0;
+  conditional = false;
   readonly #reader: VarintReader;
 
   constructor(bytes: Uint8Array) {
@@ -379,6 +392,10 @@ export class PayloadCursor {
       if (tag === EPOCH_VERSION) this.version = reader.next();
       else if (tag === EPOCH_CONF_VERSION) this.confVersion = reader.next();
       else throw new MalformedRequest('an epoch has an unknown field');
+    }
+    if (reader.at < reader.end && this.bytes[reader.at] === PAYLOAD_CONDITIONAL) {
+      reader.at++;
+      this.conditional = reader.next() !== 0;
     }
   }
 
