@@ -1,0 +1,135 @@
+/** A nats-server of our own on loopback: for tests, for the launcher and for the benchmark. */
+
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdirSync, openSync, closeSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import { join } from 'node:path';
+
+import { ensureProgram, type Program } from './program.ts';
+
+export const NATS_SERVER: Program = {
+  name: 'nats-server',
+  env: 'NATS_SERVER',
+  packages: { 'apt-get': 'nats-server', apk: 'nats-server', brew: 'nats-server' },
+  homepage: 'https://github.com/nats-io/nats-server/releases',
+};
+
+export interface BrokerOptions {
+  /** For its log, `nats-server.log`. Made when it is missing. */
+  readonly dir: string;
+  /** Default: a free one. */
+  readonly port?: number;
+  /** Further arguments of nats-server. */
+  readonly args?: readonly string[];
+  /** In a process group of its own, so that a Ctrl-C in the terminal reaches only us, who then stop it in order. */
+  readonly detached?: boolean;
+}
+
+export interface Broker {
+  readonly url: string;
+  readonly port: number;
+  readonly pid: number | undefined;
+  /** Ends it with SIGTERM. */
+  stop(): Promise<void>;
+  /** Ends it with SIGKILL. */
+  kill(): Promise<void>;
+  /** Starts it again on the same port, after `stop` or `kill`. */
+  restart(): Promise<void>;
+  /** SIGSTOP: connections stay open and nothing moves. */
+  freeze(): void;
+  /** SIGCONT. */
+  resume(): void;
+}
+
+const START_TIMEOUT_MS = 10_000;
+
+/**
+ * Starts a nats-server on 127.0.0.1, installing the program where it is missing.
+ * @throws ProgramMissing when there is none and none can be installed
+ */
+export async function startBroker(options: BrokerOptions): Promise<Broker> {
+  const path = await ensureProgram(NATS_SERVER);
+  mkdirSync(options.dir, { recursive: true });
+  const port = options.port ?? (await freePort());
+  let child = await launch(path, port, options);
+
+  const end = async (signal: 'SIGTERM' | 'SIGKILL'): Promise<void> => {
+    // A frozen process takes SIGTERM only once it runs again.
+    child.kill(signal);
+    child.kill('SIGCONT');
+    await ended(child);
+  };
+  return {
+    url: `nats://127.0.0.1:${port}`,
+    port,
+    get pid() {
+      return child.pid;
+    },
+    stop: () => end('SIGTERM'),
+    kill: () => end('SIGKILL'),
+    restart: async () => {
+      child = await launch(path, port, options);
+    },
+    freeze: () => void child.kill('SIGSTOP'),
+    resume: () => void child.kill('SIGCONT'),
+  };
+}
+
+/** A port of 127.0.0.1 that nobody listens on at this moment. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.on('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() => (typeof address === 'object' && address ? resolve(address.port) : reject(new Error('no port'))));
+    });
+  });
+}
+
+async function launch(path: string, port: number, options: BrokerOptions): Promise<ChildProcess> {
+  const log = openSync(join(options.dir, 'nats-server.log'), 'a');
+  const child = spawn(path, ['-a', '127.0.0.1', '-p', String(port), ...(options.args ?? [])], {
+    stdio: ['ignore', log, log],
+    detached: options.detached ?? false,
+  });
+  closeSync(log);
+  const killWithUs = (): void => void child.kill('SIGKILL');
+  process.once('exit', killWithUs);
+  void ended(child).then(() => process.off('exit', killWithUs));
+  await listening(child, port, options.dir);
+  return child;
+}
+
+async function listening(child: ChildProcess, port: number, dir: string): Promise<void> {
+  const deadline = performance.now() + START_TIMEOUT_MS;
+  while (!(await greets(port))) {
+    if (child.exitCode !== null || child.signalCode !== null || performance.now() > deadline) {
+      child.kill('SIGKILL');
+      throw new Error(`nats-server did not start on port ${port}: see ${join(dir, 'nats-server.log')}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** Whether a NATS server answers there: it speaks first, with its INFO line. */
+function greets(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    const answer = (greeted: boolean): void => {
+      socket.destroy();
+      resolve(greeted);
+    };
+    socket.setTimeout(1_000, () => answer(false));
+    socket.on('error', () => answer(false));
+    socket.on('data', (data) => answer(data.toString().startsWith('INFO')));
+  });
+}
+
+function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
+  return new Promise((resolve) => {
+    child.once('exit', () => resolve());
+    child.once('error', () => resolve());
+  });
+}
