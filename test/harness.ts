@@ -97,8 +97,7 @@ export async function rejects<E extends Error = Error>(
   }
   if (thrown === undefined) throw new Error('expected a rejection, but the promise was fulfilled');
   const matches =
-    expected === undefined ||
-    (expected instanceof RegExp ? expected.test(String(thrown)) : thrown instanceof expected);
+    expected === undefined || (expected instanceof RegExp ? expected.test(String(thrown)) : thrown instanceof expected);
   if (!matches) throw new Error(`expected a rejection with ${String(expected)}`, { cause: thrown });
   return thrown as E;
 }

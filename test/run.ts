@@ -107,7 +107,8 @@ function runFile(file: string): Promise<FileResult> {
       const failures = [...(report?.failures ?? [])];
       const passed = report?.passed ?? 0;
       if (timedOut) failures.push({ test: file, message: `did not end within ${fileTimeoutMs} ms` });
-      else if (report === undefined) failures.push({ test: file, message: `ended by ${signal ?? code} before its tests did` });
+      else if (report === undefined)
+        failures.push({ test: file, message: `ended by ${signal ?? code} before its tests did` });
       else if (failures.length === 0 && code !== 0) {
         failures.push({ test: file, message: `ended by ${signal ?? code} after its tests` });
       } else if (failures.length === 0 && passed === 0) failures.push({ test: file, message: 'ran no test' });

@@ -46,7 +46,12 @@ test('starts, freezes, resumes, dies and returns on its port', async () => {
 
 test('a program that cannot be found or installed is one line that says what to do', async () => {
   const error = await rejects(
-    ensureProgram({ name: 'mraft-no-such-program', env: 'MRAFT_NO_SUCH', packages: {}, homepage: 'https://example.org' }),
+    ensureProgram({
+      name: 'mraft-no-such-program',
+      env: 'MRAFT_NO_SUCH',
+      packages: {},
+      homepage: 'https://example.org',
+    }),
     ProgramMissing,
   );
   assert.match(error.message, /mraft-no-such-program is needed .*MRAFT_NO_SUCH/);
