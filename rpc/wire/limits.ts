@@ -55,6 +55,13 @@ export const LIMITS = {
   regionsPerNode: 100_000,
   /** Workers of one node. */
   workersPerNode: 64,
+  /** Longest name of a cluster. */
+  clusterNameBytes: 64,
+  /** Addresses of brokers that a node may be given. */
+  brokerUrls: 16,
+  /** Bounds of the election time-out: below, timers and fsyncs alone cost leaders; above, nobody waits for a new one. */
+  shortestElectionTimeoutMs: 20,
+  longestElectionTimeoutMs: 60_000,
   /** Nodes and peers that are remembered for counting and for boot epochs. */
   nodesPerCluster: 1024,
 
@@ -72,6 +79,16 @@ export const LIMITS = {
   applyBytes: 1 * MIB,
   /** Largest payload of one entry; commands of several requests share an entry up to it. */
   entryBytes: 640 * KIB,
+
+  // --- a store ----------------------------------------------------------------------------------------------------
+  /** A batch that grew beyond this gives its memory back when it is cleared. */
+  storeBatchRetainedBytes: 8 * MIB,
+  /** A range of so many keys at most is deleted key by key; a larger one leaves a mark that later reads pay for. */
+  storePointDeletes: 256,
+  /** Changes of term that a region's log remembers; older terms are read from the store. */
+  logTermRuns: 256,
+  /** Records of meta read at once. */
+  recordsPerPage: 1024,
 
   // --- exactly once -----------------------------------------------------------------------------------------------
   /** Sessions that one region remembers; the one that wrote longest ago is forgotten first. */
@@ -102,4 +119,6 @@ export const DEFAULTS = {
   tickMs: 50,
   /** Regions at bootstrap. */
   regions: 48,
+  /** How much faster or slower another node's clock may run: a tenth. */
+  maxClockDrift: 0.1,
 } as const;

@@ -60,7 +60,7 @@ const allowedImports: readonly (readonly [path: string, specifier: string])[] = 
   ['engine/store/rocks-store.ts', 'rocksdb'],
   ['engine/shard/pool.ts', 'piscina'],
   ['engine/shard/control.ts', 'comlink'],
-  ['rpc/nats/connection.ts', 'nats'],
+  ['rpc/nats/link.ts', 'nats'],
   ['rpc/nats/x.ts', '../client/transport.ts'],
   ['tools/x.ts', '../engine/index.ts'],
   ['tools/kv/x.ts', '../../engine/index.ts'],

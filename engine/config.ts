@@ -1,0 +1,290 @@
+/**
+ * The options of a node: what a program passes to `open`, and the checked configuration that the engine runs by.
+ * Everything wrong is found here, before a byte of data is touched, and the error names the field.
+ */
+
+import { availableParallelism } from 'node:os';
+
+import { InvalidConfig } from '../rpc/wire/errors.ts';
+import { DEFAULTS, LIMITS } from '../rpc/wire/limits.ts';
+
+export type LogLevel = 'silent' | 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace';
+
+const LOG_LEVELS: readonly LogLevel[] = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'];
+
+/** What of a logger the engine uses; a pino logger is one. */
+export interface Logger {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/** Options of `open`. With only `dataDir` it is a single node without a broker. */
+export interface OpenOptions {
+  /** Where the node keeps its data; made when it is missing. */
+  readonly dataDir: string;
+  /** Name of the cluster: letters, digits, `-` and `_`. Default: `local`, only without `nats`. */
+  readonly cluster?: string;
+  /** This node's id, a positive integer that no other node of the cluster ever had. Default: 1, only without `nats`. */
+  readonly nodeId?: number;
+  /** The nodes that the cluster starts with, this one among them. Default: only this node. */
+  readonly initialNodes?: readonly number[];
+  /** Brokers, as `nats://host:port`. Default: none, the node is alone. */
+  readonly nats?: string | readonly string[];
+  /** Worker threads. Default: the cores. */
+  readonly workers?: number;
+  /** Regions at bootstrap, cut evenly by the first bytes of the keys. Default: 48, or by `splitKeys`. */
+  readonly regions?: number;
+  /** First keys of all regions but the first, ascending, at bootstrap. */
+  readonly splitKeys?: readonly (Uint8Array | string)[];
+  /** Shortest time without a leader before a follower campaigns. Default: 800. */
+  readonly electionTimeoutMs?: number;
+  /** How often a leader speaks; below half of `electionTimeoutMs`. Default: 150, or less where that is needed. */
+  readonly heartbeatMs?: number;
+  /** A worker's timer; at most `heartbeatMs`. Default: 50, or less where that is needed. */
+  readonly tickMs?: number;
+  /** How much faster or slower another node's clock may run, as a share: leases are shortened by it. Default: 0.1. */
+  readonly maxClockDrift?: number;
+  /** Where Prometheus finds the metrics on 127.0.0.1; 0: any free port. Default: nowhere. */
+  readonly metricsPort?: number;
+  /** Default: `warn`. Ignored by a `logger` of one's own. */
+  readonly logLevel?: LogLevel;
+  /** Default: pino on standard error. */
+  readonly logger?: Logger;
+}
+
+/** Options that were checked and completed. */
+export interface NodeConfig {
+  readonly dataDir: string;
+  readonly cluster: string;
+  readonly nodeId: number;
+  /** Ascending. */
+  readonly initialNodes: readonly number[];
+  /** Empty: a single node without a broker. */
+  readonly nats: readonly string[];
+  readonly workers: number;
+  readonly regions: number;
+  readonly splitKeys: readonly Uint8Array[] | undefined;
+  readonly electionTimeoutMs: number;
+  readonly heartbeatMs: number;
+  readonly tickMs: number;
+  readonly maxClockDrift: number;
+  readonly metricsPort: number | undefined;
+  readonly logLevel: LogLevel;
+  readonly logger: Logger | undefined;
+}
+
+const FIELDS: ReadonlySet<string> = new Set<keyof OpenOptions>([
+  'dataDir',
+  'cluster',
+  'nodeId',
+  'initialNodes',
+  'nats',
+  'workers',
+  'regions',
+  'splitKeys',
+  'electionTimeoutMs',
+  'heartbeatMs',
+  'tickMs',
+  'maxClockDrift',
+  'metricsPort',
+  'logLevel',
+  'logger',
+]);
+
+/**
+ * Checks options of unknown origin and fills in the defaults.
+ * @throws InvalidConfig whose `details.field` and message name the first field that is wrong
+ */
+export function parseOpenOptions(raw: unknown): NodeConfig {
+  const options = knownFields(raw);
+  const nats = parseBrokers(options['nats']);
+  const isAlone = nats.length === 0;
+  const nodeId = parseNodeId(options['nodeId'], isAlone);
+  return {
+    dataDir: parseDataDir(options['dataDir']),
+    cluster: parseCluster(options['cluster'], isAlone),
+    nodeId,
+    initialNodes: parseInitialNodes(options['initialNodes'], nodeId, isAlone),
+    nats,
+    workers: integer('workers', options['workers'], 1, LIMITS.workersPerNode) ?? defaultWorkers(),
+    ...parseRegions(options['regions'], options['splitKeys']),
+    ...parseTimes(options),
+    metricsPort: integer('metricsPort', options['metricsPort'], 0, 65_535),
+    logLevel: parseLogLevel(options['logLevel']),
+    logger: parseLogger(options['logger']),
+  };
+}
+
+function knownFields(raw: unknown): Record<string, unknown> {
+  if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) {
+    throw new InvalidConfig(`options: must be an object, not ${show(raw)}`, { field: 'options' });
+  }
+  for (const field of Object.keys(raw)) {
+    if (!FIELDS.has(field)) wrong(field, 'is no option');
+  }
+  return { ...raw };
+}
+
+function parseDataDir(value: unknown): string {
+  if (typeof value !== 'string' || value === '' || value.includes('\0')) {
+    wrong('dataDir', `must be the path of a directory, not ${show(value)}`);
+  }
+  return value;
+}
+
+/** The name is a part of NATS subjects. */
+function parseCluster(value: unknown, isAlone: boolean): string {
+  if (value === undefined && isAlone) return 'local';
+  const pattern = /^[A-Za-z0-9_-]+$/;
+  if (typeof value !== 'string' || !pattern.test(value) || value.length > LIMITS.clusterNameBytes) {
+    wrong('cluster', `must be 1 to ${LIMITS.clusterNameBytes} letters, digits, '-' or '_', not ${show(value)}`);
+  }
+  return value;
+}
+
+function parseBrokers(value: unknown): string[] {
+  if (value === undefined) return [];
+  const urls: unknown[] = Array.isArray(value) ? value : [value];
+  if (urls.length === 0 || urls.length > LIMITS.brokerUrls) {
+    wrong('nats', `must name 1 to ${LIMITS.brokerUrls} brokers, not ${urls.length}`);
+  }
+  return urls.map((url) => {
+    if (typeof url !== 'string' || !isBrokerUrl(url)) wrong('nats', `must be like nats://host:4222, not ${show(url)}`);
+    return url;
+  });
+}
+
+function isBrokerUrl(text: string): boolean {
+  const url = text.includes('://') ? text : `nats://${text}`;
+  if (!URL.canParse(url)) return false;
+  const { protocol, hostname, pathname } = new URL(url);
+  return ['nats:', 'tls:'].includes(protocol) && hostname !== '' && ['', '/'].includes(pathname);
+}
+
+function parseNodeId(value: unknown, isAlone: boolean): number {
+  const nodeId = integer('nodeId', value, 1, Number.MAX_SAFE_INTEGER);
+  if (nodeId === undefined && !isAlone) wrong('nodeId', 'must be given where nats is');
+  return nodeId ?? 1;
+}
+
+function parseInitialNodes(value: unknown, nodeId: number, isAlone: boolean): number[] {
+  if (value === undefined) {
+    if (!isAlone) wrong('initialNodes', 'must be given where nats is');
+    return [nodeId];
+  }
+  if (!Array.isArray(value) || value.length === 0 || value.length > LIMITS.nodesPerCluster) {
+    wrong('initialNodes', `must be a list of 1 to ${LIMITS.nodesPerCluster} node ids, not ${show(value)}`);
+  }
+  const nodes = value.map((node) => integer('initialNodes', node ?? NaN, 1, Number.MAX_SAFE_INTEGER) as number);
+  if (new Set(nodes).size !== nodes.length) wrong('initialNodes', `names a node twice: ${show(nodes)}`);
+  if (!nodes.includes(nodeId)) wrong('initialNodes', `${show(nodes)} lacks this node, ${nodeId}`);
+  if (isAlone && nodes.length > 1)
+    wrong('initialNodes', 'names other nodes, but nats, by which to reach them, is missing');
+  return nodes.sort((a, b) => a - b);
+}
+
+function parseRegions(regions: unknown, splitKeys: unknown): Pick<NodeConfig, 'regions' | 'splitKeys'> {
+  const count = integer('regions', regions, 1, LIMITS.regionsPerNode);
+  if (splitKeys === undefined) return { regions: count ?? DEFAULTS.regions, splitKeys: undefined };
+  if (!Array.isArray(splitKeys)) wrong('splitKeys', `must be a list of keys, not ${show(splitKeys)}`);
+  const keys = splitKeys.map(parseSplitKey);
+  keys.forEach((key, at) => {
+    const previous = keys[at - 1];
+    if (previous && Buffer.compare(previous, key) >= 0) wrong('splitKeys', 'must ascend, each key once');
+  });
+  if (count !== undefined && count !== keys.length + 1) {
+    wrong('regions', `is ${count}, but splitKeys make ${keys.length + 1}: give one of them`);
+  }
+  if (keys.length + 1 > LIMITS.regionsPerNode) wrong('splitKeys', `must be fewer than ${LIMITS.regionsPerNode}`);
+  return { regions: keys.length + 1, splitKeys: keys };
+}
+
+function parseSplitKey(value: unknown): Uint8Array {
+  const key = typeof value === 'string' ? new TextEncoder().encode(value) : value;
+  if (!(key instanceof Uint8Array) || key.length === 0 || key.length > LIMITS.keyBytes) {
+    wrong('splitKeys', `must hold keys of 1 to ${LIMITS.keyBytes} bytes`);
+  }
+  return key;
+}
+
+type Times = Pick<NodeConfig, 'electionTimeoutMs' | 'heartbeatMs' | 'tickMs' | 'maxClockDrift'>;
+
+/** A follower must be able to miss a heartbeat without campaigning, and a worker must tick often enough to send it. */
+function parseTimes(options: Record<string, unknown>): Times {
+  const electionTimeoutMs =
+    integer(
+      'electionTimeoutMs',
+      options['electionTimeoutMs'],
+      LIMITS.shortestElectionTimeoutMs,
+      LIMITS.longestElectionTimeoutMs,
+    ) ?? DEFAULTS.electionTimeoutMs;
+  const longestHeartbeatMs = Math.ceil(electionTimeoutMs / 2) - 1;
+  const heartbeatMs =
+    integer('heartbeatMs', options['heartbeatMs'], 1, LIMITS.longestElectionTimeoutMs) ??
+    Math.min(DEFAULTS.heartbeatMs, longestHeartbeatMs);
+  if (heartbeatMs > longestHeartbeatMs) {
+    wrong('heartbeatMs', `must be below half of electionTimeoutMs (${electionTimeoutMs}), not ${heartbeatMs}`);
+  }
+  const tickMs =
+    integer('tickMs', options['tickMs'], 1, LIMITS.longestElectionTimeoutMs) ?? Math.min(DEFAULTS.tickMs, heartbeatMs);
+  if (tickMs > heartbeatMs) wrong('tickMs', `must be at most heartbeatMs (${heartbeatMs}), not ${tickMs}`);
+  return { electionTimeoutMs, heartbeatMs, tickMs, maxClockDrift: parseClockDrift(options['maxClockDrift']) };
+}
+
+function parseClockDrift(value: unknown): number {
+  if (value === undefined) return DEFAULTS.maxClockDrift;
+  if (typeof value !== 'number' || !(value >= 0 && value < 0.5)) {
+    wrong('maxClockDrift', `must be a number from 0 to below 0.5, not ${show(value)}`);
+  }
+  return value;
+}
+
+function parseLogLevel(value: unknown): LogLevel {
+  const level = LOG_LEVELS.find((known) => known === (value ?? 'warn'));
+  if (level === undefined) wrong('logLevel', `must be one of ${LOG_LEVELS.join(', ')}, not ${show(value)}`);
+  return level;
+}
+
+function parseLogger(value: unknown): Logger | undefined {
+  if (value === undefined) return undefined;
+  const methods = ['debug', 'info', 'warn', 'error'] as const;
+  const isLogger =
+    typeof value === 'object' &&
+    value !== null &&
+    methods.every((method) => typeof (value as Partial<Logger>)[method] === 'function');
+  if (!isLogger) wrong('logger', `must have the methods ${methods.join(', ')}`);
+  return value as Logger;
+}
+
+function integer(field: string, value: unknown, least: number, most: number): number | undefined {
+  if (value === undefined) return undefined;
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < least || value > most) {
+    wrong(field, `must be a whole number from ${least} to ${most}, not ${show(value)}`);
+  }
+  return value;
+}
+
+function defaultWorkers(): number {
+  return Math.min(availableParallelism(), LIMITS.workersPerNode);
+}
+
+function wrong(field: string, problem: string): never {
+  throw new InvalidConfig(`${field}: ${problem}`, { field });
+}
+
+/** A value as a message shows it: one short line, whatever it is. */
+function show(value: unknown): string {
+  const text = typeof value === 'object' && value !== null ? showObject(value) : showPlain(value);
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}
+
+function showPlain(value: unknown): string {
+  return typeof value === 'string' ? JSON.stringify(value.slice(0, 100)) : String(value);
+}
+
+function showObject(value: object): string {
+  if (Array.isArray(value)) return `[${value.slice(0, 20).map(showPlain).join(', ')}]`;
+  return value instanceof Uint8Array ? `${value.length} bytes` : 'an object';
+}
