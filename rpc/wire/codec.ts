@@ -3,11 +3,9 @@
  * `bytes` fields of decoded messages alias the input: copy what is kept longer than the frame.
  */
 
-import protobuf from 'protobufjs/minimal.js';
+import './protobuf-numbers.ts';
 
-// 64-bit fields are numbers, not Long objects: everything that mraft counts stays below 2^53.
-(protobuf.util as { Long: unknown }).Long = undefined;
-protobuf.configure();
+import type protobuf from 'protobufjs/minimal.js';
 
 import { mraft } from './generated/mraft.js';
 import { MalformedRequest } from './errors.ts';

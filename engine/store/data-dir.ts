@@ -1,0 +1,180 @@
+/**
+ * A node's data directory:
+ *
+ *     mraft.json    whose it is; written once, at the first start
+ *     boot          how often it was started; grows with every start
+ *     rocksdb/      the database
+ *
+ * Whose it is, is checked before the database is touched, so that a wrong flag cannot harm another node's data.
+ */
+
+import fs from 'node:fs';
+import path from 'node:path';
+
+import { DataDirMismatch, DataDirUnusable, DiskFull, type MraftError } from '../../rpc/wire/errors.ts';
+
+/** Version of everything that lies in the directory. */
+export const DATA_DIR_FORMAT = 1;
+
+export interface DataDirIdentity {
+  readonly cluster: string;
+  readonly nodeId: number;
+}
+
+export interface DataDir {
+  readonly dir: string;
+  /** Where the database is (`openRocks`). */
+  readonly storeDir: string;
+  /** The directory was new: this is the node's first start on it. */
+  readonly created: boolean;
+}
+
+/**
+ * Makes the directory this node's, or checks that it is. What another node or cluster wrote is not touched.
+ * @throws DataDirMismatch with the `field` that differs, DataDirUnusable, DiskFull
+ */
+export function openDataDir(dir: string, identity: DataDirIdentity): DataDir {
+  const storeDir = path.join(dir, 'rocksdb');
+  return guarded(dir, () => {
+    const existing = readIfThere(path.join(dir, 'mraft.json'));
+    if (existing !== undefined) {
+      checkIdentity(dir, existing, identity);
+      fs.accessSync(dir, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK);
+      refuseLostDatabase(dir, storeDir);
+      return { dir, storeDir, created: false };
+    }
+    refuseForeignFiles(dir);
+    fs.mkdirSync(dir, { recursive: true });
+    const record = { format: DATA_DIR_FORMAT, cluster: identity.cluster, nodeId: identity.nodeId };
+    writeDurably(dir, 'mraft.json', `${JSON.stringify(record)}\n`);
+    return { dir, storeDir, created: true };
+  });
+}
+
+/**
+ * The number of this start: above that of every earlier start on this directory, durable before it is returned. It is
+ * also at least `nowMs`, so that a node whose directory was wiped does not begin again with numbers that its peers have
+ * seen. Call it when the database is open: its lock is what keeps a second process from counting.
+ * @throws DataDirUnusable, DiskFull
+ */
+export function nextBootEpoch(dir: string, nowMs: number): number {
+  return guarded(dir, () => {
+    const last = readIfThere(path.join(dir, 'boot'));
+    const lastEpoch = last === undefined ? 0 : Number(last.trim() || Number.NaN);
+    if (!Number.isSafeInteger(lastEpoch) || lastEpoch < 0) {
+      throw new DataDirUnusable(
+        `${path.join(dir, 'boot')} holds no number: write one into it that is above every earlier boot epoch`,
+      );
+    }
+    const epoch = Math.max(lastEpoch + 1, Math.floor(nowMs));
+    writeDurably(dir, 'boot', `${epoch}\n`);
+    return epoch;
+  });
+}
+
+function checkIdentity(dir: string, text: string, wanted: DataDirIdentity): void {
+  const found = parseIdentity(text);
+  if (found === undefined) {
+    throw new DataDirMismatch(`${path.join(dir, 'mraft.json')} is not an mraft identity: use another data directory`, {
+      field: 'dataDir',
+    });
+  }
+  const expected = { format: DATA_DIR_FORMAT, cluster: wanted.cluster, nodeId: wanted.nodeId };
+  for (const field of ['format', 'cluster', 'nodeId'] as const) {
+    if (found[field] !== expected[field]) {
+      throw new DataDirMismatch(
+        `the data directory ${dir} belongs to ${field} ${show(found[field])}, not ${show(expected[field])}: ` +
+          'use the directory of this node, or start with what the directory says',
+        { field },
+      );
+    }
+  }
+}
+
+function parseIdentity(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function show(value: unknown): string {
+  return (JSON.stringify(value) ?? 'nothing').slice(0, 100);
+}
+
+/** A directory that has a database but no identity is not a new one. */
+function refuseForeignFiles(dir: string): void {
+  if (!fs.existsSync(dir)) return;
+  const foreign = fs.readdirSync(dir).find((name) => name === 'rocksdb' || name === 'boot' || name === 'CURRENT');
+  if (foreign === undefined) return;
+  throw new DataDirMismatch(
+    `the data directory ${dir} holds ${foreign} but no mraft.json: use another directory, or restore the file`,
+    { field: 'dataDir' },
+  );
+}
+
+/** A start is counted only when the database is open; so where one was counted and no database is, the data is gone. */
+function refuseLostDatabase(dir: string, storeDir: string): void {
+  if (!fs.existsSync(path.join(dir, 'boot')) || fs.existsSync(path.join(storeDir, 'CURRENT'))) return;
+  throw new DataDirUnusable(
+    `the database in ${storeDir} is gone: a node must not come back without what it promised; ` +
+      'restore it, or join under a new node id with an empty directory',
+    { field: 'dataDir' },
+  );
+}
+
+function readIfThere(file: string): string | undefined {
+  try {
+    return fs.readFileSync(file, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** All or nothing, also through a power cut: a new file that is synced takes the old one's name, which is synced too. */
+function writeDurably(dir: string, name: string, content: string): void {
+  const temporary = path.join(dir, `${name}.tmp`);
+  const file = fs.openSync(temporary, 'w');
+  try {
+    fs.writeSync(file, content);
+    fs.fsyncSync(file);
+  } finally {
+    fs.closeSync(file);
+  }
+  fs.renameSync(temporary, path.join(dir, name));
+  syncDirectory(dir);
+  syncDirectory(path.dirname(path.resolve(dir)));
+}
+
+function syncDirectory(dir: string): void {
+  const handle = fs.openSync(dir, 'r');
+  try {
+    fs.fsyncSync(handle);
+  } finally {
+    fs.closeSync(handle);
+  }
+}
+
+function guarded<T>(dir: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw asDataDirError(error, dir);
+  }
+}
+
+function asDataDirError(error: unknown, dir: string): unknown {
+  const code = (error as NodeJS.ErrnoException).code;
+  if (!(error instanceof Error) || (error as { syscall?: unknown }).syscall === undefined) return error;
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return new DiskFull(`no room on the disk of the data directory ${dir}: free some space`, { cause: error });
+  }
+  const unusable: MraftError = new DataDirUnusable(
+    `the data directory ${dir} cannot be used (${error.message}): give this user a directory it may write`,
+    { cause: error, field: 'dataDir' },
+  );
+  return unusable;
+}

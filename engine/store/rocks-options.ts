@@ -1,0 +1,67 @@
+/**
+ * How each column family is tuned, and why. The figures behind the choices are in README.md; `bench/store-options.ts`
+ * measures them again. Sizes are bytes.
+ *
+ * What the binding does with them: `compaction` sets a memtable to a quarter of `memtableMemoryBudget`, flushes two at a
+ * time and allows six; without it a memtable has 64 MiB and there are two. `compaction: 'level'` turns zstd on from level
+ * 2 whatever `compression` says; zstd is the only compressor it was built with.
+ */
+
+import type { Column } from './port.ts';
+
+const MIB = 1024 * 1024;
+
+export interface ColumnTuning {
+  readonly compaction?: 'level' | 'universal';
+  readonly memtableMemoryBudget?: number;
+  readonly compression: boolean;
+  readonly optimize?: 'point-lookup';
+  readonly filterPolicy?: string;
+  readonly cacheSize: number;
+  readonly cacheIndexAndFilterBlocks?: boolean;
+  readonly blockSize?: number;
+}
+
+export interface RocksTuning {
+  readonly columns: Readonly<Record<Column, ColumnTuning>>;
+  /** Threads that flush and compact. */
+  readonly parallelism: number;
+  readonly walCompression: boolean;
+  readonly pipelinedWrite: boolean;
+}
+
+/**
+ * The binding reads properties (memtable sizes, keys, pending compaction) of the default family only, so the column that
+ * one wants to watch lies there.
+ */
+export const FAMILY_OF: Readonly<Record<Column, string>> = { data: 'default', log: 'log', meta: 'meta' };
+
+export const DEFAULT_TUNING: RocksTuning = {
+  columns: {
+    // Written once in order, read back rarely, deleted by range: no filter, no compression, the cheapest compaction.
+    log: {
+      compaction: 'universal',
+      memtableMemoryBudget: 256 * MIB,
+      compression: false,
+      filterPolicy: 'nullptr',
+      cacheSize: 8 * MIB,
+    },
+    // Random keys, point reads and scans.
+    data: {
+      compaction: 'level',
+      memtableMemoryBudget: 256 * MIB,
+      compression: false,
+      cacheSize: 256 * MIB,
+    },
+    // Few, small records that are overwritten all the time.
+    meta: {
+      compaction: 'universal',
+      memtableMemoryBudget: 32 * MIB,
+      compression: false,
+      cacheSize: 8 * MIB,
+    },
+  },
+  parallelism: 2,
+  walCompression: false,
+  pipelinedWrite: false,
+};
