@@ -1,10 +1,10 @@
 /** A nats-server of our own on loopback: for tests, for the launcher and for the benchmark. */
 
-import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdirSync, openSync, closeSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 
+import { Child } from './child.ts';
 import { ensureProgram, type Program } from './program.ts';
 
 export const NATS_SERVER: Program = {
@@ -42,6 +42,7 @@ export interface Broker {
 }
 
 const START_TIMEOUT_MS = 10_000;
+const STOP_GRACE_MS = 5_000;
 
 /**
  * Starts a nats-server on 127.0.0.1, installing the program where it is missing.
@@ -52,26 +53,19 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   mkdirSync(options.dir, { recursive: true });
   const port = options.port ?? (await freePort());
   let child = await launch(path, port, options);
-
-  const end = async (signal: 'SIGTERM' | 'SIGKILL'): Promise<void> => {
-    // A frozen process takes SIGTERM only once it runs again.
-    child.kill(signal);
-    child.kill('SIGCONT');
-    await ended(child);
-  };
   return {
     url: `nats://127.0.0.1:${port}`,
     port,
     get pid() {
       return child.pid;
     },
-    stop: () => end('SIGTERM'),
-    kill: () => end('SIGKILL'),
+    stop: async () => void (await child.stop(STOP_GRACE_MS)),
+    kill: async () => void (await child.kill()),
     restart: async () => {
       child = await launch(path, port, options);
     },
-    freeze: () => void child.kill('SIGSTOP'),
-    resume: () => void child.kill('SIGCONT'),
+    freeze: () => child.freeze(),
+    resume: () => child.resume(),
   };
 }
 
@@ -89,26 +83,20 @@ export function freePort(): Promise<number> {
   });
 }
 
-async function launch(path: string, port: number, options: BrokerOptions): Promise<ChildProcess> {
-  const log = openSync(join(options.dir, 'nats-server.log'), 'a');
-  const child = spawn(path, ['-a', '127.0.0.1', '-p', String(port), ...(options.args ?? [])], {
-    stdio: ['ignore', log, log],
-    detached: options.detached ?? false,
-  });
-  closeSync(log);
-  const killWithUs = (): void => void child.kill('SIGKILL');
-  process.once('exit', killWithUs);
-  void ended(child).then(() => process.off('exit', killWithUs));
-  await listening(child, port, options.dir);
+async function launch(path: string, port: number, options: BrokerOptions): Promise<Child> {
+  const args = ['-a', '127.0.0.1', '-p', String(port), ...(options.args ?? [])];
+  const logPath = join(options.dir, 'nats-server.log');
+  const child = new Child(path, args, { logPath, detached: options.detached ?? false });
+  await listening(child, port, logPath);
   return child;
 }
 
-async function listening(child: ChildProcess, port: number, dir: string): Promise<void> {
+async function listening(child: Child, port: number, logPath: string): Promise<void> {
   const deadline = performance.now() + START_TIMEOUT_MS;
   while (!(await greets(port))) {
-    if (child.exitCode !== null || child.signalCode !== null || performance.now() > deadline) {
-      child.kill('SIGKILL');
-      throw new Error(`nats-server did not start on port ${port}: see ${join(dir, 'nats-server.log')}`);
+    if (!child.isRunning || performance.now() > deadline) {
+      await child.kill();
+      throw new Error(`nats-server did not start on port ${port}: see ${logPath}`);
     }
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
@@ -125,13 +113,5 @@ function greets(port: number): Promise<boolean> {
     socket.setTimeout(1_000, () => answer(false));
     socket.on('error', () => answer(false));
     socket.on('data', (data) => answer(data.toString().startsWith('INFO')));
-  });
-}
-
-function ended(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
-  return new Promise((resolve) => {
-    child.once('exit', () => resolve());
-    child.once('error', () => resolve());
   });
 }

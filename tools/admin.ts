@@ -1,0 +1,102 @@
+/** Questions to the nodes of a cluster: its regions, and how each node is. */
+
+import { connectLink, type Link } from '../rpc/nats/index.ts';
+import { decode, encode, mraft } from '../rpc/wire/codec.ts';
+import { Unavailable } from '../rpc/wire/errors.ts';
+import { fromWireRegion, type Region } from '../rpc/wire/region.ts';
+import { subjects } from '../rpc/wire/subjects.ts';
+
+export interface AdminOptions {
+  readonly cluster: string;
+  readonly nats: string | readonly string[];
+  /** How long an answer may take. Default 2,000. */
+  readonly timeoutMs?: number;
+}
+
+export interface RegionRoute extends Region {
+  /** 0: the node that answered knows of no leader. */
+  readonly leaderNodeId: number;
+}
+
+/** What a node says about itself; an older or newer node may say less or more. */
+export interface NodeStatus {
+  readonly nodeId: number;
+  readonly [field: string]: unknown;
+}
+
+const DEFAULT_TIMEOUT_MS = 2_000;
+/** How long further nodes may take once a first one has answered a question to all. */
+const GATHER_MS = 400;
+const NO_RESPONDERS = 503;
+
+/** A connection for questions. `close` it. */
+export class Admin {
+  readonly #cluster: string;
+  readonly #link: Link;
+  readonly #timeoutMs: number;
+  readonly #inbox = `_INBOX.mraft.${crypto.randomUUID()}`;
+  #questions = 0;
+
+  private constructor(link: Link, options: AdminOptions) {
+    this.#link = link;
+    this.#cluster = options.cluster;
+    this.#timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+  }
+
+  /** @throws Unavailable when no broker answers in time */
+  static async connect(options: AdminOptions): Promise<Admin> {
+    const connectTimeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    return new Admin(await connectLink({ servers: options.nats, name: 'mraft-admin', connectTimeoutMs }), options);
+  }
+
+  /**
+   * The regions as one node knows them, in key order.
+   * @throws Unavailable when no node answers
+   */
+  async regions(): Promise<RegionRoute[]> {
+    const [answer] = await this.#ask('routes', encode(mraft.RoutesRequest, { cluster: this.#cluster }), 1);
+    const { regions } = decode(mraft.RoutesResponse, answer as Uint8Array);
+    return (regions ?? [])
+      .map((wire) => ({ ...fromWireRegion(wire), leaderNodeId: wire.leaderNodeId ?? 0 }))
+      .sort((a, b) => Buffer.compare(a.startKey, b.startKey) || a.regionId - b.regionId);
+  }
+
+  /**
+   * What every node that answers says about itself, by node id.
+   * @throws Unavailable when none answers
+   */
+  async nodes(): Promise<NodeStatus[]> {
+    const answers = await this.#ask('status', new Uint8Array(), Infinity);
+    return answers
+      .map((answer) => JSON.parse(new TextDecoder().decode(answer)) as NodeStatus)
+      .sort((a, b) => a.nodeId - b.nodeId);
+  }
+
+  async close(): Promise<void> {
+    await this.#link.close();
+  }
+
+  /** At least one answer, at most `wanted`. */
+  #ask(verb: string, question: Uint8Array, wanted: number): Promise<Uint8Array[]> {
+    const answers: Uint8Array[] = [];
+    const replyTo = `${this.#inbox}.${++this.#questions}`;
+    return new Promise((resolve, reject) => {
+      let timer = setTimeout(() => end('no node answered in time'), this.#timeoutMs);
+      const subscription = this.#link.subscribe(replyTo, (data, _subject, _replyTo, status) => {
+        if (status === NO_RESPONDERS) return end('no node of this cluster is connected to the broker');
+        answers.push(Uint8Array.from(data));
+        if (answers.length >= wanted) return end();
+        clearTimeout(timer);
+        timer = setTimeout(() => end(), GATHER_MS);
+      });
+      const end = (problem?: string): void => {
+        clearTimeout(timer);
+        subscription.close();
+        if (problem === undefined) resolve(answers);
+        else reject(new Unavailable(`cluster '${this.#cluster}': ${problem}`));
+      };
+      const sent = this.#link.publish(subjects.admin(this.#cluster, verb), question, replyTo);
+      if (!sent) end('the connection to the broker is lost');
+    });
+  }
+}
