@@ -1,0 +1,268 @@
+/**
+ * The log of one replica: what the store has (a LogReader) under a window of recent entries in memory.
+ *
+ * Invariants, with `last` the last index:
+ *   applied <= applying <= min(commit, stable), stable <= handed <= last, commit <= last, and the window covers
+ *   (min(stable, commit), last], so that the store is never asked for what it may not have in its final form.
+ * Entries are kept by reference, never copied or changed: their data may lie in a buffer of the network.
+ */
+
+import { invariant } from '../../rpc/wire/errors.ts';
+import type { Entry, EntryKind, LogReader, RaftConfig } from './types.ts';
+
+/** What an entry costs beside its data, on the wire and in memory: keeps messages of tiny entries within bounds too. */
+const ENTRY_OVERHEAD_BYTES = 24;
+
+/** The window is trimmed when it is over its bound by this share, so that trimming is rare. */
+const TRIM_SLACK = 1 / 8;
+
+export interface LogPosition {
+  readonly index: number;
+  /** 0 where the term is not known. */
+  readonly term: number;
+}
+
+export function entryBytes(entry: Entry): number {
+  return entry.data.length + ENTRY_OVERHEAD_BYTES;
+}
+
+export function entriesBytes(entries: readonly Entry[]): number {
+  let sizeBytes = 0;
+  for (const entry of entries) sizeBytes += entryBytes(entry);
+  return sizeBytes;
+}
+
+export class RaftLog {
+  private readonly store: LogReader;
+  private readonly cacheBytes: number;
+  private readonly cacheLimitBytes: number;
+  private window: Entry[] = [];
+  /** Index of the first entry in the window, or the next index while it is empty. */
+  private windowFirst: number;
+  private windowBytes = 0;
+  private lastIndexValue: number;
+  private lastTermValue: number;
+  private commitValue: number;
+  private appliedValue: number;
+  /** Last index handed out to be applied. */
+  private applying: number;
+  /** Last index that is durable here. */
+  private stableValue: number;
+  /** Last index handed out to be persisted. */
+  private handed: number;
+
+  constructor(store: LogReader, commit: number, applied: number, config: RaftConfig) {
+    const last = store.lastIndex;
+    invariant(applied <= last, `applied ${applied} is beyond the log, which ends at ${last}`);
+    invariant(commit <= last, `commit ${commit} is beyond the log, which ends at ${last}`);
+    this.store = store;
+    this.cacheBytes = config.entryCacheBytes;
+    this.cacheLimitBytes = config.entryCacheBytes + config.maxUncommittedBytes;
+    this.windowFirst = last + 1;
+    this.lastIndexValue = last;
+    this.lastTermValue = store.term(last) ?? 0;
+    // The commit is written now and then, the applied index with each apply: the later one is right.
+    this.commitValue = Math.max(commit, applied);
+    this.appliedValue = applied;
+    this.applying = applied;
+    this.stableValue = last;
+    this.handed = last;
+  }
+
+  get firstIndex(): number {
+    return Math.min(this.store.firstIndex, this.windowFirst);
+  }
+
+  get lastIndex(): number {
+    return this.lastIndexValue;
+  }
+
+  get lastTerm(): number {
+    return this.lastTermValue;
+  }
+
+  get commit(): number {
+    return this.commitValue;
+  }
+
+  get applied(): number {
+    return this.appliedValue;
+  }
+
+  get stable(): number {
+    return this.stableValue;
+  }
+
+  get hasUnstable(): boolean {
+    return this.handed < this.lastIndexValue;
+  }
+
+  get hasCommitted(): boolean {
+    return this.applying < this.commitValue && this.applying < this.stableValue;
+  }
+
+  /** Term of an entry; undefined outside the log. */
+  term(index: number): number | undefined {
+    if (index === this.lastIndexValue) return this.lastTermValue;
+    if (index > this.lastIndexValue) return undefined;
+    if (index >= this.windowFirst) return this.window[index - this.windowFirst]!.term;
+    return this.store.term(index);
+  }
+
+  /** Whether a log that ends at (`index`, `term`) holds all that this one may have committed (thesis 3.6.1). */
+  isUpToDate(index: number, term: number): boolean {
+    return term > this.lastTermValue || (term === this.lastTermValue && index >= this.lastIndexValue);
+  }
+
+  /** Appends one entry of a leader. */
+  append(term: number, kind: EntryKind, data: Uint8Array): Entry {
+    const entry: Entry = { term, index: this.lastIndexValue + 1, kind, data };
+    this.push(entry);
+    return entry;
+  }
+
+  /**
+   * First entry of `entries` that this log lacks or has with another term, as a position in `entries`; their number
+   * when it has them all.
+   */
+  firstNew(entries: readonly Entry[]): number {
+    for (let at = 0; at < entries.length; at++) {
+      const entry = entries[at]!;
+      if (this.term(entry.index) !== entry.term) return at;
+    }
+    return entries.length;
+  }
+
+  /** Appends `entries[from..]`, which follow a position that agrees; what they contradict is dropped first. */
+  replace(entries: readonly Entry[], from: number): void {
+    if (from >= entries.length) return;
+    this.truncateFrom(entries[from]!.index);
+    for (let at = from; at < entries.length; at++) this.push(entries[at]!);
+  }
+
+  /** Commit never moves back, and never beyond the log. */
+  commitTo(index: number): boolean {
+    if (index <= this.commitValue) return false;
+    invariant(index <= this.lastIndexValue, `commit ${index} is beyond the log, which ends at ${this.lastIndexValue}`);
+    this.commitValue = index;
+    return true;
+  }
+
+  /** Entries to be persisted that were not handed out yet. */
+  takeUnstable(): Entry[] {
+    const entries = this.window.slice(this.handed + 1 - this.windowFirst);
+    this.handed = this.lastIndexValue;
+    return entries;
+  }
+
+  /**
+   * Everything up to (`index`, `term`) is durable. Ignored when another entry has taken that place since: the index
+   * alone would mistake what was overwritten for what overwrote it.
+   */
+  stableTo(index: number, term: number): void {
+    if (index <= this.stableValue || this.term(index) !== term) return;
+    this.stableValue = index;
+    if (this.handed < index) this.handed = index;
+    this.trim();
+  }
+
+  /** Committed and durable entries that were not handed out yet: at least one, then up to `maxBytes`. */
+  takeCommitted(maxBytes: number): Entry[] {
+    const end = Math.min(this.commitValue, this.stableValue);
+    const entries = this.slice(this.applying + 1, end + 1, maxBytes);
+    this.applying += entries.length;
+    return entries;
+  }
+
+  appliedTo(index: number): void {
+    invariant(index <= this.applying, `applied ${index} was not handed out, only up to ${this.applying}`);
+    if (index <= this.appliedValue) return;
+    this.appliedValue = index;
+    this.trim();
+  }
+
+  /** Entries of [from, to), at least one, then up to `maxBytes`; fewer where the store's part ends. */
+  slice(from: number, to: number, maxBytes: number): Entry[] {
+    const fromStore = from < this.windowFirst;
+    const source = fromStore ? this.store.entries(from, Math.min(to, this.windowFirst), maxBytes) : this.window;
+    const start = fromStore ? 0 : from - this.windowFirst;
+    const limit = fromStore ? source.length : to - this.windowFirst;
+    invariant(source[start]?.index === from, `the log has no entry ${from}`);
+    let end = start + 1;
+    let sizeBytes = entryBytes(source[start]!);
+    while (end < limit) {
+      sizeBytes += entryBytes(source[end]!);
+      if (sizeBytes > maxBytes) break;
+      end++;
+    }
+    return fromStore && end === source.length ? source : source.slice(start, end);
+  }
+
+  /**
+   * The last position at or below `index` whose term is at most `term`: a leader and a follower whose logs part can
+   * agree there at best. Both sides ask this, so that a probe skips whole terms. Terms never fall along a log, which
+   * makes it a binary search.
+   */
+  agreement(index: number, term: number): LogPosition {
+    const first = this.firstIndex - 1;
+    let low = first;
+    let high = Math.min(index, this.lastIndexValue);
+    while (low < high) {
+      const middle = low + Math.ceil((high - low) / 2);
+      if ((this.term(middle) ?? 0) <= term) low = middle;
+      else high = middle - 1;
+    }
+    return { index: low, term: this.term(low) ?? 0 };
+  }
+
+  /** Bytes of the entries in (after, upTo] that are in memory. */
+  bytesBetween(after: number, upTo: number): number {
+    let sizeBytes = 0;
+    for (let index = Math.max(after + 1, this.windowFirst); index <= upTo; index++) {
+      sizeBytes += entryBytes(this.window[index - this.windowFirst]!);
+    }
+    return sizeBytes;
+  }
+
+  private push(entry: Entry): void {
+    invariant(entry.index === this.lastIndexValue + 1, `entry ${entry.index} does not follow ${this.lastIndexValue}`);
+    invariant(entry.term >= this.lastTermValue, `term ${entry.term} of an entry follows term ${this.lastTermValue}`);
+    this.window.push(entry);
+    this.windowBytes += entryBytes(entry);
+    this.lastIndexValue = entry.index;
+    this.lastTermValue = entry.term;
+  }
+
+  private truncateFrom(index: number): void {
+    if (index > this.lastIndexValue) return;
+    invariant(index > this.commitValue, `entry ${index} would be truncated, and ${this.commitValue} is committed`);
+    this.lastTermValue = this.term(index - 1) ?? 0;
+    this.lastIndexValue = index - 1;
+    if (index <= this.windowFirst) {
+      this.window = [];
+      this.windowFirst = index;
+      this.windowBytes = 0;
+    } else {
+      for (const entry of this.window.splice(index - this.windowFirst)) this.windowBytes -= entryBytes(entry);
+    }
+    this.stableValue = Math.min(this.stableValue, index - 1);
+    this.handed = Math.min(this.handed, index - 1);
+  }
+
+  /** Drops the oldest entries of the window: applied ones beyond the cache's size, unapplied ones only in an emergency. */
+  private trim(): void {
+    if (this.windowBytes <= this.cacheBytes * (1 + TRIM_SLACK)) return;
+    const durable = Math.min(this.stableValue, this.commitValue);
+    let dropped = 0;
+    while (this.windowBytes > this.cacheBytes) {
+      const index = this.windowFirst + dropped;
+      const keep = index > durable || (index > this.appliedValue && this.windowBytes <= this.cacheLimitBytes);
+      if (keep) break;
+      this.windowBytes -= entryBytes(this.window[dropped]!);
+      dropped++;
+    }
+    if (dropped === 0) return;
+    this.window.splice(0, dropped);
+    this.windowFirst += dropped;
+  }
+}

@@ -1,0 +1,463 @@
+/** One replica's consensus: see index.ts for the contract with its driver. */
+
+import { invariant } from '../../rpc/wire/errors.ts';
+import { Campaign } from './campaign.ts';
+import type { CampaignKind } from './campaign.ts';
+import { acceptAppend } from './follower.ts';
+import { Leadership } from './leadership.ts';
+import * as messages from './message.ts';
+import { Outbox } from './outbox.ts';
+import { Quorum } from './quorum.ts';
+import { RaftLog } from './raft-log.ts';
+import type {
+  Entry,
+  HardState,
+  ProposeResult,
+  RaftConfig,
+  RaftMessage,
+  RaftStart,
+  RaftStatus,
+  ReadIndexResult,
+  Ready,
+  ReadState,
+  Role,
+} from './types.ts';
+
+const NOT_LEADER = Object.freeze({ ok: false, reason: 'notLeader' } as const);
+const READ_TAKEN: ReadIndexResult = Object.freeze({ ok: true });
+const NO_ENTRIES = Object.freeze([]) as unknown as Entry[];
+const NO_READS = Object.freeze([]) as unknown as ReadState[];
+
+/** Terms beyond it are refused: adding one to them would lose precision, and no honest cluster gets there. */
+const MAX_TERM = 2 ** 52;
+
+export class RaftNode {
+  readonly peerId: number;
+  private readonly config: RaftConfig;
+  private readonly log: RaftLog;
+  private readonly outbox = new Outbox();
+  private readonly quorum: Quorum;
+
+  private roleValue: Role = 'follower';
+  private termValue: number;
+  private vote: number;
+  /** What the last Ready that changed it gave to be persisted. */
+  private savedTerm: number;
+  private savedVote: number;
+  private leaderId = 0;
+  /** Set while this peer leads. */
+  private leadership: Leadership | undefined;
+  /** Set while this peer is a candidate or pre-candidate. */
+  private campaignValue: Campaign | undefined;
+
+  /** The latest time that was ever given. */
+  private nowMs: number;
+  private electionWaitMs = 0;
+  private electionDueMs = 0;
+  /** Until then this peer has promised its vote to nobody else, because it heard a leader or cannot know whether it did. */
+  private promisedUntilMs: number;
+
+  private entriesOut = false;
+  private refusedCount = 0;
+
+  /**
+   * @throws Internal when the start contradicts itself: applied or commit beyond the end of the log.
+   */
+  constructor(config: RaftConfig, start: RaftStart) {
+    this.config = config;
+    this.peerId = config.peerId;
+    this.quorum = new Quorum(config.voters);
+    this.log = new RaftLog(start.log, start.hardState.commit, start.applied, config);
+    this.termValue = start.hardState.term;
+    this.vote = start.hardState.vote;
+    this.savedTerm = this.termValue;
+    this.savedVote = this.vote;
+    invariant(this.log.lastTerm <= this.termValue, `the log's term ${this.log.lastTerm} is above ${this.termValue}`);
+    this.nowMs = start.nowMs;
+    this.promisedUntilMs = start.restarted ? start.nowMs + config.electionTimeoutMs : -Infinity;
+    this.resetElectionTimer();
+    // The only voter has nobody to wait for.
+    if (this.quorum.isAlone(this.quorum.slotOf(this.peerId))) this.electionDueMs = start.nowMs;
+  }
+
+  // --- what it is ---------------------------------------------------------------------------------------------------
+
+  get role(): Role {
+    return this.roleValue;
+  }
+
+  get term(): number {
+    return this.termValue;
+  }
+
+  /** 0: not known. */
+  get leader(): number {
+    return this.leaderId;
+  }
+
+  get commit(): number {
+    return this.log.commit;
+  }
+
+  get applied(): number {
+    return this.log.applied;
+  }
+
+  get lastIndex(): number {
+    return this.log.lastIndex;
+  }
+
+  /** Messages that no correct peer sends, and that were dropped. */
+  get refusedMessages(): number {
+    return this.refusedCount;
+  }
+
+  /** Whether a read may be served at `nowMs` from what is applied up to `commit`, without asking anyone. */
+  hasLease(nowMs: number): boolean {
+    return this.leadership !== undefined && Math.max(nowMs, this.nowMs) < this.leadership.leaseUntilMs;
+  }
+
+  status(): RaftStatus {
+    return {
+      peerId: this.peerId,
+      role: this.roleValue,
+      term: this.termValue,
+      vote: this.vote,
+      leader: this.leaderId,
+      commit: this.log.commit,
+      applied: this.log.applied,
+      lastIndex: this.log.lastIndex,
+      leaseUntilMs: this.leadership?.leaseUntilMs ?? -Infinity,
+      transferTarget: this.leadership?.transferTarget ?? 0,
+      progress: this.leadership?.progressStatus(this.nowMs) ?? [],
+    };
+  }
+
+  // --- what happens to it -------------------------------------------------------------------------------------------
+
+  /** Time passed. Cheap when nothing is due. */
+  tick(nowMs: number): void {
+    const now = this.advanceTime(nowMs);
+    if (this.leadership !== undefined) {
+      if (!this.leadership.tick(now)) this.becomeFollower(this.termValue, 0);
+    } else if (now >= this.electionDueMs) {
+      this.resetElectionTimer();
+      this.startCampaign('preVote', false);
+    }
+  }
+
+  /**
+   * A message arrived, not later than `nowMs`. Those of older terms, from strangers or against the protocol change
+   * nothing; the last are counted in `refusedMessages`.
+   */
+  step(message: RaftMessage, nowMs: number): void {
+    const now = this.advanceTime(nowMs);
+    if (message.to !== this.peerId || message.from === this.peerId || !(message.term <= MAX_TERM)) {
+      this.refusedCount++;
+      return;
+    }
+    if (message.kind === 'vote' || message.kind === 'preVote') {
+      this.onVoteRequest(message, now);
+      return;
+    }
+    if (message.term > this.termValue) {
+      if (message.kind !== 'preVoteResponse' || message.reject) this.becomeFollower(message.term, 0);
+    } else if (message.term < this.termValue) {
+      this.onOldTerm(message);
+      return;
+    }
+    switch (message.kind) {
+      case 'append':
+        this.onAppend(message, now);
+        break;
+      case 'heartbeat':
+        this.onHeartbeat(message, now);
+        break;
+      case 'appendResponse':
+        if (this.leadership?.onAppendResponse(message, now) === false) this.refusedCount++;
+        break;
+      case 'heartbeatResponse':
+        this.leadership?.onHeartbeatResponse(message, now);
+        break;
+      case 'voteResponse':
+      case 'preVoteResponse':
+        this.onVoteResponse(message);
+        break;
+      case 'timeoutNow':
+        this.onTimeoutNow(message);
+        break;
+    }
+  }
+
+  /** Appends one entry to a leader's log. It takes effect if and when it comes back as committed with this term. */
+  propose(data: Uint8Array, nowMs: number): ProposeResult {
+    this.advanceTime(nowMs);
+    return this.leadership === undefined ? NOT_LEADER : this.leadership.propose(data);
+  }
+
+  /**
+   * Campaigns without waiting for a time-out: at bootstrap, and for the new half of a split. No effect on a leader, on
+   * a peer that does not vote, and while this peer is bound by a promise to a leader that it heard.
+   */
+  campaign(nowMs: number): void {
+    const now = this.advanceTime(nowMs);
+    if (this.leadership !== undefined || (now < this.promisedUntilMs && !this.alone)) return;
+    this.resetElectionTimer();
+    this.startCampaign('preVote', false);
+  }
+
+  /**
+   * Asks for a read index; it comes back in a Ready under `id`. Reads that are outstanding when this peer stops leading,
+   * or leads another term, are forgotten: the caller fails them.
+   */
+  readIndex(id: number, nowMs: number): ReadIndexResult {
+    this.advanceTime(nowMs);
+    if (this.leadership === undefined) return NOT_LEADER;
+    this.leadership.readIndex(id);
+    return READ_TAKEN;
+  }
+
+  /**
+   * Hands leadership to a voter once its log has caught up; proposals are refused meanwhile, for one election time-out
+   * at most. False: this peer does not lead, or there is no such other voter.
+   */
+  transferLeadership(toPeerId: number, nowMs: number): boolean {
+    const now = this.advanceTime(nowMs);
+    return this.leadership?.startTransfer(this.quorum.slotOf(toPeerId), now) ?? false;
+  }
+
+  /** Messages to the peer were lost: stop sending to it on trust. */
+  reportUnreachable(peerId: number): void {
+    this.leadership?.onUnreachable(this.quorum.slotOf(peerId));
+  }
+
+  // --- what it wants done -------------------------------------------------------------------------------------------
+
+  /** Whether `ready()` has anything to say. Constant time. */
+  hasReady(): boolean {
+    return (
+      this.log.hasUnstable ||
+      this.log.hasCommitted ||
+      !this.outbox.empty ||
+      this.hardStateChanged ||
+      (this.leadership !== undefined && this.leadership.hasWork)
+    );
+  }
+
+  /**
+   * Everything that is to be done now. The messages must leave at `nowMs` or later.
+   * @throws Internal while the entries of the last Ready are not reported as persisted.
+   */
+  ready(nowMs: number): Ready {
+    invariant(!this.entriesOut, 'a Ready was asked for before the entries of the last one were persisted');
+    const now = this.advanceTime(nowMs);
+    this.leadership?.flush(now);
+    const hardState = this.takeHardState();
+    let atOnce = this.outbox.takeNow();
+    let durable = this.outbox.takeDurable();
+    if (hardState !== undefined && atOnce.length > 0) {
+      // Nobody may hear of a term that this peer could forget.
+      durable = atOnce.concat(durable);
+      atOnce = [];
+    }
+    const entries = this.log.hasUnstable ? this.log.takeUnstable() : NO_ENTRIES;
+    this.entriesOut = entries.length > 0;
+    return {
+      messages: atOnce,
+      hardState,
+      entries,
+      mustSync: hardState !== undefined || entries.length > 0,
+      durableMessages: durable,
+      committed: this.log.hasCommitted ? this.log.takeCommitted(this.config.maxApplyBytes) : NO_ENTRIES,
+      readStates: this.leadership?.hasReads ? this.leadership.takeReads() : NO_READS,
+    };
+  }
+
+  /**
+   * The entries of the last Ready are durable; the arguments are those of its last entry (0, 0 if it had none).
+   * Messages may have been stepped in between: entries that were replaced meanwhile are not taken for durable.
+   */
+  persisted(lastIndex: number, lastTerm: number): void {
+    this.entriesOut = false;
+    if (lastIndex === 0) return;
+    this.log.stableTo(lastIndex, lastTerm);
+    this.leadership?.persisted();
+  }
+
+  /** The state machine's data holds everything up to `index`. */
+  appliedTo(index: number): void {
+    this.log.appliedTo(index);
+  }
+
+  // --- elections ----------------------------------------------------------------------------------------------------
+
+  private get alone(): boolean {
+    return this.quorum.isAlone(this.quorum.slotOf(this.peerId));
+  }
+
+  private startCampaign(kind: CampaignKind, transfer: boolean): void {
+    const slot = this.quorum.slotOf(this.peerId);
+    if (!this.quorum.isVoter(slot)) return;
+    const campaign = new Campaign(kind, this.quorum);
+    this.campaignValue = campaign;
+    this.leaderId = 0;
+    if (kind === 'vote') {
+      this.roleValue = 'candidate';
+      this.termValue++;
+      this.vote = this.peerId;
+    } else {
+      this.roleValue = 'preCandidate';
+    }
+    if (campaign.record(slot, true) === 'won') {
+      this.campaignWon();
+      return;
+    }
+    // A pre-vote names the term that the vote would have, and leaves this peer's own as it is.
+    const term = kind === 'vote' ? this.termValue : this.termValue + 1;
+    for (const peerId of this.quorum.peers) {
+      if (peerId === this.peerId) continue;
+      const request = messages.voteRequest(
+        kind,
+        this.peerId,
+        peerId,
+        term,
+        this.log.lastIndex,
+        this.log.lastTerm,
+        transfer,
+      );
+      if (kind === 'vote') this.outbox.sendDurable(request);
+      else this.outbox.send(request);
+    }
+  }
+
+  private campaignWon(): void {
+    if (this.roleValue === 'preCandidate') {
+      this.resetElectionTimer();
+      this.startCampaign('vote', false);
+      return;
+    }
+    this.roleValue = 'leader';
+    this.leaderId = this.peerId;
+    this.campaignValue = undefined;
+    const { config, quorum, log, outbox } = this;
+    this.leadership = new Leadership({ config, quorum, log, outbox }, this.termValue, this.nowMs);
+  }
+
+  private onVoteRequest(message: RaftMessage, now: number): void {
+    const { kind, from, term } = message;
+    if (term < this.termValue) {
+      this.answerVote(message, false);
+      return;
+    }
+    // A leader that was just heard may hold a lease on this promise; a rejoining peer must not disturb it either. Only a
+    // candidate that the leader itself sent is not held back (thesis 4.2.3).
+    if (!message.transfer && (this.leadership !== undefined || now < this.promisedUntilMs)) return;
+    if (kind === 'vote' && term > this.termValue) this.becomeFollower(term, 0);
+    const free = this.vote === from || (this.vote === 0 && this.leaderId === 0) || term > this.termValue;
+    const granted = free && this.log.isUpToDate(message.index, message.logTerm);
+    if (granted && kind === 'vote') {
+      this.vote = from;
+      this.resetElectionTimer();
+    }
+    this.answerVote(message, granted);
+  }
+
+  private answerVote(request: RaftMessage, granted: boolean): void {
+    // A granted pre-vote names the term it is for, which this peer has not entered.
+    const term = granted ? request.term : this.termValue;
+    if (request.kind === 'vote') {
+      this.outbox.sendDurable(messages.voteResponse('voteResponse', this.peerId, request.from, term, !granted));
+    } else {
+      this.outbox.send(messages.voteResponse('preVoteResponse', this.peerId, request.from, term, !granted));
+    }
+  }
+
+  private onVoteResponse(message: RaftMessage): void {
+    const campaign = this.campaignValue;
+    if (campaign === undefined || message.kind !== `${campaign.kind}Response`) return;
+    // A grant of an earlier pre-campaign.
+    if (campaign.kind === 'preVote' && !message.reject && message.term !== this.termValue + 1) return;
+    const slot = this.quorum.slotOf(message.from);
+    if (!this.quorum.isVoter(slot)) return;
+    const result = campaign.record(slot, !message.reject);
+    if (result === 'won') this.campaignWon();
+    else if (result === 'lost') this.becomeFollower(this.termValue, 0);
+  }
+
+  private onTimeoutNow(message: RaftMessage): void {
+    if (this.roleValue !== 'follower' || message.from !== this.leaderId) return;
+    this.resetElectionTimer();
+    this.startCampaign('vote', true);
+  }
+
+  /** An append or a heartbeat of an older term: its sender must learn that it leads no more. */
+  private onOldTerm(message: RaftMessage): void {
+    if (message.kind !== 'append' && message.kind !== 'heartbeat') return;
+    this.outbox.send(messages.heartbeatResponse(this.peerId, message.from, this.termValue, 0));
+  }
+
+  // --- following ----------------------------------------------------------------------------------------------------
+
+  private becomeFollower(term: number, leaderId: number): void {
+    if (term > this.termValue) {
+      this.termValue = term;
+      this.vote = 0;
+    }
+    this.roleValue = 'follower';
+    this.leaderId = leaderId;
+    this.leadership = undefined;
+    this.campaignValue = undefined;
+    this.resetElectionTimer();
+  }
+
+  /** A leader of the current term was heard. Returns false if that cannot be: a term has one leader. */
+  private heardLeader(leaderId: number, now: number): boolean {
+    if (this.leaderId !== leaderId) {
+      if (this.leaderId !== 0) return false;
+      this.becomeFollower(this.termValue, leaderId);
+    }
+    this.electionDueMs = now + this.electionWaitMs;
+    this.promisedUntilMs = now + this.config.electionTimeoutMs;
+    return true;
+  }
+
+  private onAppend(message: RaftMessage, now: number): void {
+    const answer = this.heardLeader(message.from, now) ? acceptAppend(this.log, message) : undefined;
+    if (answer === undefined) this.refusedCount++;
+    else this.outbox.sendDurable(answer);
+  }
+
+  private onHeartbeat(message: RaftMessage, now: number): void {
+    // A leader names no commit beyond what this peer has acknowledged as durable.
+    if (!this.heardLeader(message.from, now) || message.commit > this.log.lastIndex) {
+      this.refusedCount++;
+      return;
+    }
+    this.log.commitTo(message.commit);
+    this.outbox.send(messages.heartbeatResponse(this.peerId, message.from, this.termValue, message.context));
+  }
+
+  // --- time and hard state ------------------------------------------------------------------------------------------
+
+  private advanceTime(nowMs: number): number {
+    if (nowMs > this.nowMs) this.nowMs = nowMs;
+    return this.nowMs;
+  }
+
+  private resetElectionTimer(): void {
+    this.electionWaitMs = this.config.electionTimeoutMs * (1 + this.config.random());
+    this.electionDueMs = this.nowMs + this.electionWaitMs;
+  }
+
+  private get hardStateChanged(): boolean {
+    return this.termValue !== this.savedTerm || this.vote !== this.savedVote;
+  }
+
+  /** The commit travels along; alone it is not worth a write, because it is learned again and `applied` bounds it. */
+  private takeHardState(): HardState | undefined {
+    if (!this.hardStateChanged) return undefined;
+    this.savedTerm = this.termValue;
+    this.savedVote = this.vote;
+    return { term: this.termValue, vote: this.vote, commit: this.log.commit };
+  }
+}
