@@ -44,11 +44,14 @@ export class ServerProcess {
   readonly name: string;
   private readonly child: ChildProcess;
   private output = '';
-  private ended: Promise<void>;
+  private readonly ended: Promise<void>;
 
   constructor(name: string, program: string, args: readonly string[]) {
     this.name = name;
-    this.child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    // In a process group of its own, so that a Ctrl-C in the terminal reaches only us, who then stop it in order.
+    this.child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    const killWithUs = (): void => void this.child.kill('SIGKILL');
+    process.once('exit', killWithUs);
     const keep = (chunk: Buffer): void => {
       this.output = (this.output + chunk.toString()).slice(-OUTPUT_TAIL_CHARS);
     };
@@ -59,7 +62,10 @@ export class ServerProcess {
         this.output += `\n${error.message}`;
         resolve();
       });
-      this.child.once('exit', () => resolve());
+      this.child.once('exit', () => {
+        process.off('exit', killWithUs);
+        resolve();
+      });
     });
   }
 

@@ -1,10 +1,17 @@
 /** etcd, driven at least as hard as its own `benchmark` tool drives it. */
 
+import { ensureProgram, type Program } from '../../tools/program.ts';
 import type { Driver, DriverInfo, Session, Usage } from '../driver.ts';
-import { findProgram } from '../program.ts';
 import { EtcdCluster } from './cluster.ts';
 import { GrpcConnection } from './grpc.ts';
 import { countEntries, decodeFirstValue, encodeGet, encodePut, encodePuts, encodeScan } from './messages.ts';
+
+const ETCD: Program = {
+  name: 'etcd',
+  env: 'ETCD',
+  packages: { 'apt-get': 'etcd-server', dnf: 'etcd', apk: 'etcd', brew: 'etcd' },
+  homepage: 'https://etcd.io/docs/latest/install/',
+};
 
 const PUT = '/etcdserverpb.KV/Put';
 const RANGE = '/etcdserverpb.KV/Range';
@@ -21,7 +28,7 @@ export class EtcdDriver implements Driver {
   private readonly options: EtcdOptions;
   private cluster: EtcdCluster | undefined;
 
-  constructor(options: EtcdOptions = { connections: 4, endpoints: 'leader' }) {
+  constructor(options: EtcdOptions = { connections: 16, endpoints: 'leader' }) {
     this.options = options;
     const target = options.endpoints === 'leader' ? 'all to the leader' : 'spread over the members';
     this.info = {
@@ -37,7 +44,7 @@ export class EtcdDriver implements Driver {
   }
 
   async start(): Promise<void> {
-    this.cluster = await EtcdCluster.start(await findProgram('etcd'));
+    this.cluster = await EtcdCluster.start(await ensureProgram(ETCD));
   }
 
   async connect(): Promise<Session> {
