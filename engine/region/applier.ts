@@ -1,0 +1,218 @@
+/**
+ * The state machine: turns committed entries into writes of a batch that also holds the applied index, so that data and
+ * index are never apart. Runs the same on every replica: nothing but the entry and the replicated state decides.
+ */
+
+import { PayloadCursor, type CommandCursor, type PayloadNature } from '../../rpc/wire/command.ts';
+import type { mraft } from '../../rpc/wire/codec.ts';
+import { EpochNotMatch, SessionExpired, StaleSequence, asMraftError, type MraftError } from '../../rpc/wire/errors.ts';
+import { toWireError } from '../../rpc/wire/error-codec.ts';
+import type { Region } from '../../rpc/wire/region.ts';
+import type { Entry } from '../raft/index.ts';
+import type { Store, WriteBatch } from '../store/port.ts';
+import { deleteSession, putApplied, putSession } from '../store/region-records.ts';
+import type { Session, SessionTable } from './sessions.ts';
+
+/** What a command came to: calls that are not listed took effect and have nothing to say. */
+export type CommandOutcome = readonly mraft.ICallResult[] | MraftError;
+
+const ALL_DONE: readonly mraft.ICallResult[] = [];
+const PLAIN: PayloadNature = { conditional: false, exclusive: false };
+
+export class Applier {
+  readonly #store: Store;
+  readonly #region: Region;
+  readonly #sessions: SessionTable;
+  /** Writes of this run that the store does not have yet, by key; kept only while some call must read them. */
+  #overlay: Map<string, Uint8Array | undefined> | undefined;
+  #appliedIndex: number;
+  #appliedTerm: number;
+  readonly #onAnomaly: (error: MraftError) => void;
+  /** Calls applied since the replica was opened. */
+  appliedCalls = 0;
+
+  constructor(
+    store: Store,
+    region: Region,
+    sessions: SessionTable,
+    applied: { readonly index: number; readonly term: number },
+    onAnomaly: (error: MraftError) => void,
+  ) {
+    this.#store = store;
+    this.#region = region;
+    this.#sessions = sessions;
+    this.#appliedIndex = applied.index;
+    this.#appliedTerm = applied.term;
+    this.#onAnomaly = onAnomaly;
+  }
+
+  get appliedIndex(): number {
+    return this.#appliedIndex;
+  }
+
+  get sessionCount(): number {
+    return this.#sessions.size;
+  }
+
+  /**
+   * Adds the entries' writes and the new applied state to `batch`, and tells what each entry's commands came to.
+   * The caller writes the batch before it applies anything else of this region or answers.
+   */
+  apply(entries: readonly Entry[], batch: WriteBatch, tell: (entry: Entry, outcomes: CommandOutcome[]) => void): void {
+    const natures = entries.map((entry) => this.#natureOf(entry));
+    this.#overlay = natures.some((nature) => nature.conditional) ? new Map() : undefined;
+    for (let i = 0; i < entries.length; i++) {
+      const entry = entries[i]!;
+      if (natures[i]!.exclusive) this.#writeOut(batch);
+      const outcomes = carriesPayload(entry) ? this.#applyPayload(entry, batch) : [];
+      this.#appliedIndex = entry.index;
+      this.#appliedTerm = entry.term;
+      tell(entry, outcomes);
+    }
+    this.#commit(batch);
+    this.#overlay = undefined;
+  }
+
+  #natureOf(entry: Entry): PayloadNature {
+    if (!carriesPayload(entry)) return PLAIN;
+    try {
+      return new PayloadCursor(entry.data);
+    } catch {
+      return PLAIN; // bytes that are no payload are reported when they are applied
+    }
+  }
+
+  /** Writes what was applied so far, with its index, so that a range delete can follow it in the store's own order. */
+  #writeOut(batch: WriteBatch): void {
+    this.#commit(batch);
+    this.#store.write(batch, { sync: false });
+    this.#overlay?.clear();
+  }
+
+  #commit(batch: WriteBatch): void {
+    const { regionId } = this.#region;
+    this.#sessions.commit({
+      putSession: (name, record) => putSession(batch, regionId, name, record),
+      deleteSession: (name) => deleteSession(batch, regionId, name),
+    });
+    putApplied(batch, regionId, { index: this.#appliedIndex, term: this.#appliedTerm });
+  }
+
+  #applyPayload(entry: Entry, batch: WriteBatch): CommandOutcome[] {
+    const outcomes: CommandOutcome[] = [];
+    try {
+      const payload = new PayloadCursor(entry.data);
+      const { epoch } = this.#region;
+      const sameEpoch = payload.version === epoch.version && payload.confVersion === epoch.confVersion;
+      for (let command = payload.next(); command; command = payload.next()) {
+        if (!sameEpoch) outcomes.push(this.#epochError());
+        else outcomes.push(this.#applyCommand(entry.index, command, batch));
+      }
+    } catch (error) {
+      // Admission keeps such bytes out of the log. Should some get in, every replica stops at the same byte.
+      this.#onAnomaly(asMraftError(error));
+      outcomes.push(asMraftError(error));
+    }
+    return outcomes;
+  }
+
+  #epochError(): EpochNotMatch {
+    return new EpochNotMatch(`region ${this.#region.regionId} has changed since the request was routed`, {
+      regionId: this.#region.regionId,
+      regions: [this.#region],
+    });
+  }
+
+  #applyCommand(index: number, command: CommandCursor, batch: WriteBatch): CommandOutcome {
+    let session: Session | undefined;
+    if (command.session.length > 0) {
+      session = this.#sessions.touch(command.session, command.floor, index);
+      if (!session) return new SessionExpired('the region no longer remembers this session; open a new one');
+    }
+    let results: mraft.ICallResult[] | undefined;
+    while (command.next()) {
+      const result = this.#applyCall(session, command, batch);
+      if (result) (results ??= []).push(result);
+    }
+    return results ?? ALL_DONE;
+  }
+
+  /** Undefined: took effect, now or earlier, and has nothing to say. */
+  #applyCall(
+    session: Session | undefined,
+    call: CommandCursor,
+    batch: WriteBatch,
+  ): mraft.ICallResult | undefined {
+    const standing = session ? session.standing(call.seq) : 'new';
+    if (standing === 'stale') {
+      const error = new StaleSequence('the session has declared this sequence answered', { field: 'seq' });
+      return { position: call.position, error: toWireError(error) };
+    }
+    if (standing === 'applied') {
+      return call.kind === 'compareAndSwap' ? { position: call.position, swapped: true } : undefined;
+    }
+    this.appliedCalls++;
+    if (call.kind === 'compareAndSwap') return this.#compareAndSwap(session, call, batch);
+    session?.markApplied(call.seq);
+    switch (call.kind) {
+      case 'put':
+        this.#put(batch, call);
+        break;
+      case 'delete':
+        this.#delete(batch, call);
+        break;
+      case 'batch':
+        while (call.nextMutation()) {
+          if (call.mutationKind === 'put') this.#put(batch, call);
+          else this.#delete(batch, call);
+        }
+        break;
+      case 'deleteRange':
+        this.#deleteRange(call);
+        break;
+    }
+    return undefined;
+  }
+
+  #put(batch: WriteBatch, call: CommandCursor): void {
+    const key = call.key.of(call.bytes);
+    const value = call.value.of(call.bytes);
+    batch.put('data', key, value);
+    this.#overlay?.set(key.toString('latin1'), value);
+  }
+
+  #delete(batch: WriteBatch, call: CommandCursor): void {
+    const key = call.key.of(call.bytes);
+    batch.delete('data', key);
+    this.#overlay?.set(key.toString('latin1'), undefined);
+  }
+
+  #compareAndSwap(session: Session | undefined, call: CommandCursor, batch: WriteBatch): mraft.ICallResult {
+    const key = call.key.of(call.bytes);
+    const overlayKey = key.toString('latin1');
+    const overlay = this.#overlay;
+    const current = overlay?.has(overlayKey) ? overlay.get(overlayKey) : this.#store.get('data', key);
+    const expected = call.hasExpected ? call.expected.of(call.bytes) : undefined;
+    const equal = current === undefined || expected === undefined ? current === expected : expected.equals(current);
+    if (!equal) {
+      return { position: call.position, swapped: false, ...(current === undefined ? {} : { current }) };
+    }
+    session?.markApplied(call.seq);
+    if (call.hasValue) this.#put(batch, call);
+    else this.#delete(batch, call);
+    return { position: call.position, swapped: true };
+  }
+
+  /**
+   * A range delete is not part of a batch. It stands alone in its entry, and all that was applied before it has been
+   * written, so a crash behind it only means that it is done again.
+   */
+  #deleteRange(call: CommandCursor): void {
+    const end = call.value.length > 0 ? call.value.of(call.bytes) : this.#region.endKey;
+    this.#store.deleteRange('data', call.key.of(call.bytes), end.length > 0 ? end : undefined);
+  }
+}
+
+function carriesPayload(entry: Entry): boolean {
+  return entry.kind === 'normal' && entry.data.length > 0;
+}

@@ -1,0 +1,50 @@
+/** What a replica is given from outside, so that the simulator can be the outside. */
+
+import type { mraft } from '../../rpc/wire/codec.ts';
+import type { MraftError } from '../../rpc/wire/errors.ts';
+import type { RaftMessage } from '../raft/index.ts';
+import type { Store, WriteBatch } from '../store/port.ts';
+
+export interface Clock {
+  /** Milliseconds that never go back; the origin means nothing. */
+  nowMs(): number;
+}
+
+/** Uniform in [0, 1). */
+export type Random = () => number;
+
+/** Where an answer goes: a NATS reply subject, or the empty string for the embedding program's port. */
+export type Origin = string;
+
+/** Answers one request; called at most once for each. */
+export interface Respond {
+  (origin: Origin, response: mraft.IResponse): void;
+}
+
+export interface RegionTimings {
+  readonly electionTimeoutMs: number;
+  readonly heartbeatMs: number;
+  /** How much faster or slower than this node's clock another's may run: 0.1 is a tenth. */
+  readonly maxClockDrift: number;
+}
+
+export interface ReplicaEnvironment {
+  readonly nodeId: number;
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly timings: RegionTimings;
+  readonly respond: Respond;
+  /** Sends a message to the peer of this region on `nodeId`; it may be lost. */
+  readonly send: (regionId: number, nodeId: number, message: RaftMessage) => void;
+  /** The region has another leader (0: none known) or term than was told before. */
+  readonly onLeader: (regionId: number, leaderNodeId: number, term: number) => void;
+  /** Something that should not be and does no harm: counted and logged. */
+  readonly onAnomaly: (regionId: number, error: MraftError) => void;
+}
+
+/** The batches of a turn: what must be synced, and what may be replayed from the log. */
+export interface TurnBatches {
+  readonly durable: WriteBatch;
+  readonly applied: WriteBatch;
+}

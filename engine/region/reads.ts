@@ -1,0 +1,133 @@
+/**
+ * The reads of one region on their way. A linearizable read waits until a quorum confirmed the leader (thesis section
+ * 6.4: read index) and the confirmed index is applied; all reads of a turn share one confirmation. A lease read
+ * needs no confirmation while the lease holds, which is checked before and after it.
+ */
+
+import { LIMITS } from '../../rpc/wire/limits.ts';
+import type { ReadState } from '../raft/index.ts';
+import type { Origin } from './ports.ts';
+
+export type ReadMode = 'linearizable' | 'lease' | 'stale';
+
+export interface ScanRange {
+  readonly start: Uint8Array;
+  /** Empty: to the end of the region. */
+  readonly end: Uint8Array;
+  readonly reverse: boolean;
+  readonly limit: number;
+}
+
+export interface ReadRequest {
+  readonly origin: Origin;
+  readonly requestId: number;
+  readonly mode: ReadMode;
+  /** Keys of a point read; undefined: a scan. */
+  readonly keys: readonly Uint8Array[] | undefined;
+  readonly scan: ScanRange | undefined;
+}
+
+interface ConfirmedGroup {
+  readonly id: number;
+  readonly requests: ReadRequest[];
+  /** Index that must be applied; undefined until a quorum confirmed it. */
+  index: number | undefined;
+}
+
+export class ReadQueue {
+  #linearizable: ReadRequest[] = [];
+  #lease: ReadRequest[] = [];
+  #ready: ReadRequest[] = [];
+  #waiting: ConfirmedGroup[] = [];
+  #nextId = 1;
+  #count = 0;
+
+  get count(): number {
+    return this.#count;
+  }
+
+  get hasGathered(): boolean {
+    return this.#linearizable.length > 0 || this.#lease.length > 0;
+  }
+
+  get hasReady(): boolean {
+    return this.#ready.length > 0;
+  }
+
+  /** False when the region has as many reads under way as it may. */
+  gather(request: ReadRequest): boolean {
+    if (this.#count >= LIMITS.regionPendingReads) return false;
+    this.#count++;
+    if (request.mode === 'stale') this.#ready.push(request);
+    else if (request.mode === 'lease') this.#lease.push(request);
+    else this.#linearizable.push(request);
+    return true;
+  }
+
+  /** A lease read whose lease ended under it asks the quorum after all. */
+  regather(request: ReadRequest): void {
+    this.#linearizable.push(request);
+  }
+
+  /** The lease holds: its reads may be served at the index that is committed now. */
+  admitLease(commitIndex: number, appliedIndex: number): void {
+    if (this.#lease.length === 0) return;
+    if (appliedIndex >= commitIndex) this.#ready.push(...this.#lease);
+    else this.#waiting.push({ id: 0, requests: this.#lease, index: commitIndex });
+    this.#lease = [];
+  }
+
+  /** There is no lease: its reads are asked for like the others. */
+  demoteLease(): void {
+    if (this.#lease.length === 0) return;
+    this.#linearizable.push(...this.#lease);
+    this.#lease = [];
+  }
+
+  /** Closes the turn's group of linearizable reads; its id is what the core is asked to confirm. 0: there are none. */
+  closeGroup(): number {
+    if (this.#linearizable.length === 0) return 0;
+    const id = this.#nextId++;
+    this.#waiting.push({ id, requests: this.#linearizable, index: undefined });
+    this.#linearizable = [];
+    return id;
+  }
+
+  confirm(states: readonly ReadState[]): void {
+    for (const state of states) {
+      const group = this.#waiting.find((candidate) => candidate.id === state.id);
+      if (group) group.index = state.index;
+    }
+  }
+
+  /** Moves the groups whose index is applied to the ready reads. */
+  release(appliedIndex: number): void {
+    if (this.#waiting.length === 0) return;
+    const still: ConfirmedGroup[] = [];
+    for (const group of this.#waiting) {
+      if (group.index !== undefined && group.index <= appliedIndex) this.#ready.push(...group.requests);
+      else still.push(group);
+    }
+    this.#waiting = still;
+  }
+
+  takeReady(): ReadRequest[] {
+    const ready = this.#ready;
+    this.#ready = [];
+    return ready;
+  }
+
+  /** A taken read was answered. */
+  settle(count: number): void {
+    this.#count -= count;
+  }
+
+  /** Takes back everything that needs a leader: this peer leads no more. The caller answers and settles them. */
+  takeUnconfirmed(): ReadRequest[] {
+    const all = [...this.#linearizable, ...this.#lease, ...this.#waiting.flatMap((group) => group.requests)];
+    this.#linearizable = [];
+    this.#lease = [];
+    this.#waiting = [];
+    return all;
+  }
+}

@@ -1,0 +1,432 @@
+/**
+ * One replica of a region: the Raft core, the proposals and reads that wait for it, and the state machine behind it.
+ * It runs on one worker and is driven by that worker's turn; every method here is one step of a turn and returns at once.
+ */
+
+import { mraft } from '../../rpc/wire/codec.ts';
+import { toWireError } from '../../rpc/wire/error-codec.ts';
+import {
+  EpochNotMatch,
+  Internal,
+  InvalidArgument,
+  KeyNotInRegion,
+  MraftError,
+  NotLeader,
+  ServerBusy,
+} from '../../rpc/wire/errors.ts';
+import { LIMITS } from '../../rpc/wire/limits.ts';
+import { compareKeys, containsKey, sameEpoch, type Epoch, type Region } from '../../rpc/wire/region.ts';
+import { RaftNode, type RaftMessage, type RaftStatus, type Ready } from '../raft/index.ts';
+import { RegionLog } from '../store/log-store.ts';
+import type { ScanPage } from '../store/port.ts';
+import { listSessions, loadApplied, loadHardState, putHardState } from '../store/region-records.ts';
+import { admitCommand } from './admission.ts';
+import { Applier, type CommandOutcome } from './applier.ts';
+import type { Origin, ReplicaEnvironment, TurnBatches } from './ports.ts';
+import { ProposalQueue, type Proposal } from './proposals.ts';
+import { ReadQueue, type ReadRequest } from './reads.ts';
+import { SessionTable } from './sessions.ts';
+
+/** A peer under load is always a few entries behind. */
+const IN_STEP_ENTRIES = 64;
+
+export interface ReplicaStatus {
+  readonly region: Region;
+  readonly raft: RaftStatus;
+  readonly leaderNodeId: number;
+  readonly pendingProposals: number;
+  readonly pendingReads: number;
+  readonly sessions: number;
+}
+
+export interface ReplicaStats {
+  proposals: number;
+  entriesProposed: number;
+  entriesApplied: number;
+  pointReads: number;
+  scans: number;
+}
+
+export class Replica {
+  readonly region: Region;
+  readonly peerId: number;
+  readonly raft: RaftNode;
+  readonly #env: ReplicaEnvironment;
+  readonly #log: RegionLog;
+  readonly #applier: Applier;
+  readonly #proposals = new ProposalQueue();
+  readonly #reads = new ReadQueue();
+  readonly #nodeOfPeer = new Map<number, number>();
+  readonly #stats: ReplicaStats;
+  #ready: Ready | undefined;
+  #toldLeader = 0;
+  #toldTerm = 0;
+  #leads = false;
+
+  /** Opens the replica from what the store knows. `stats` is shared by the replicas of a worker. */
+  constructor(region: Region, env: ReplicaEnvironment, stats: ReplicaStats) {
+    const own = region.peers.find((peer) => peer.nodeId === env.nodeId);
+    if (!own) throw new Internal(`node ${env.nodeId} has no peer in region ${region.regionId}`);
+    this.region = region;
+    this.peerId = own.peerId;
+    this.#env = env;
+    this.#stats = stats;
+    for (const peer of region.peers) this.#nodeOfPeer.set(peer.peerId, peer.nodeId);
+
+    const { store, timings } = env;
+    const { regionId } = region;
+    const hardState = loadHardState(store, regionId);
+    const applied = loadApplied(store, regionId);
+    this.#log = new RegionLog(store, regionId);
+    this.#applier = new Applier(store, region, SessionTable.load(listSessions(store, regionId)), applied, (error) =>
+      env.onAnomaly(regionId, error),
+    );
+    this.raft = new RaftNode(
+      {
+        peerId: own.peerId,
+        voters: region.peers.filter((peer) => peer.role === 'voter').map((peer) => peer.peerId),
+        electionTimeoutMs: timings.electionTimeoutMs,
+        heartbeatMs: timings.heartbeatMs,
+        maxClockDrift: timings.maxClockDrift,
+        maxAppendBytes: LIMITS.appendBytes,
+        maxInflightAppends: LIMITS.inflightAppends,
+        maxInflightBytes: LIMITS.inflightAppendBytes,
+        maxUncommittedBytes: LIMITS.uncommittedBytes,
+        entryCacheBytes: LIMITS.entryCacheBytes,
+        maxApplyBytes: LIMITS.applyBytes,
+        random: env.random,
+      },
+      {
+        hardState: hardState ?? { term: 0, vote: 0, commit: 0 },
+        applied: applied.index,
+        log: this.#log,
+        nowMs: env.clock.nowMs(),
+        restarted: hardState !== undefined,
+      },
+    );
+  }
+
+  get regionId(): number {
+    return this.region.regionId;
+  }
+
+  get isLeader(): boolean {
+    return this.raft.role === 'leader';
+  }
+
+  /** The node that leads, as far as this replica knows; 0: unknown. */
+  get leaderNodeId(): number {
+    return this.#nodeOfPeer.get(this.raft.leader) ?? 0;
+  }
+
+  nodeOfPeer(peerId: number): number | undefined {
+    return this.#nodeOfPeer.get(peerId);
+  }
+
+  /** Whether a turn has something to do here. */
+  get hasWork(): boolean {
+    return (
+      this.raft.hasReady() || this.#proposals.hasGathered || this.#reads.hasGathered || this.#reads.hasReady
+    );
+  }
+
+  // --- step 2: what comes in ---------------------------------------------------------------------------------------
+
+  step(message: RaftMessage, nowMs: number): void {
+    this.raft.step(message, nowMs);
+  }
+
+  tick(nowMs: number): void {
+    this.raft.tick(nowMs);
+  }
+
+  /** Takes one request of a client. Whatever is wrong with it is answered; nothing is thrown. */
+  request(origin: Origin, request: mraft.IRequest): void {
+    const id = request.id ?? 0;
+    try {
+      this.#checkEpoch(request.epoch);
+      if (request.write) this.#takeWrite(origin, id, request.write);
+      else if (request.read || request.scan) this.#takeRead(this.#readRequest(origin, id, request));
+      else throw new InvalidArgument('a request is a write, a read or a scan', { field: 'body' });
+    } catch (error) {
+      this.#fail(origin, id, error);
+    }
+  }
+
+  #checkEpoch(wire: mraft.IEpoch | null | undefined): void {
+    const epoch: Epoch = { version: wire?.version ?? 0, confVersion: wire?.confVersion ?? 0 };
+    if (sameEpoch(epoch, this.region.epoch)) return;
+    const own = this.region.epoch;
+    throw new EpochNotMatch(
+      `region ${this.regionId} is at epoch ${own.version}.${own.confVersion}, the request at ${epoch.version}.${epoch.confVersion}`,
+      { regionId: this.regionId, regions: [this.region] },
+    );
+  }
+
+  #takeWrite(origin: Origin, requestId: number, bytes: Uint8Array): void {
+    if (!this.isLeader) throw this.#notLeader();
+    const command = admitCommand(this.region, bytes);
+    if (!this.#proposals.gather({ origin, requestId, command })) {
+      throw new ServerBusy(`region ${this.regionId} has too many writes under way`, { regionId: this.regionId });
+    }
+  }
+
+  #takeRead(request: ReadRequest): void {
+    if (request.mode !== 'stale' && !this.isLeader) throw this.#notLeader();
+    if (!this.#reads.gather(request)) {
+      throw new ServerBusy(`region ${this.regionId} has too many reads under way`, { regionId: this.regionId });
+    }
+  }
+
+  #readRequest(origin: Origin, requestId: number, request: mraft.IRequest): ReadRequest {
+    const { read, scan } = request;
+    if (read) {
+      const keys = read.keys ?? [];
+      if (keys.length > LIMITS.readKeys) {
+        throw new InvalidArgument(`a read has at most ${LIMITS.readKeys} keys`, { field: 'keys' });
+      }
+      for (const key of keys) {
+        if (!containsKey(this.region, key)) {
+          throw new KeyNotInRegion(`a key is outside of region ${this.regionId}`, { regionId: this.regionId });
+        }
+      }
+      return { origin, requestId, mode: readMode(read.mode), keys, scan: undefined };
+    }
+    const range = {
+      start: scan!.start ?? new Uint8Array(0),
+      end: scan!.end ?? new Uint8Array(0),
+      reverse: scan!.reverse ?? false,
+      limit: Math.min(scan!.limit || LIMITS.scanPageEntries, LIMITS.scanPageEntries),
+    };
+    return { origin, requestId, mode: readMode(scan!.mode), keys: undefined, scan: range };
+  }
+
+  #notLeader(): NotLeader {
+    const leaderNodeId = this.leaderNodeId;
+    const known = leaderNodeId !== 0 && leaderNodeId !== this.#env.nodeId;
+    return new NotLeader(`region ${this.regionId} is not led by node ${this.#env.nodeId}`, {
+      regionId: this.regionId,
+      ...(known ? { leaderNodeId } : {}),
+    });
+  }
+
+  #fail(origin: Origin, id: number, error: unknown): void {
+    this.#env.respond(origin, { id, error: toWireError(error) });
+    if (!(error instanceof MraftError) || error instanceof Internal) {
+      this.#env.onAnomaly(this.regionId, error instanceof MraftError ? error : new Internal(String(error), { cause: error }));
+    }
+  }
+
+  // --- step 3: what the turn gathered becomes entries and read indexes ---------------------------------------------
+
+  propose(nowMs: number): void {
+    if (this.#proposals.hasGathered) this.#proposeGathered(nowMs);
+    if (this.#reads.hasGathered) this.#confirmGathered(nowMs);
+  }
+
+  #proposeGathered(nowMs: number): void {
+    for (const bundle of this.#proposals.bundle(this.region.epoch)) {
+      const result = this.raft.propose(bundle.payload, nowMs);
+      if (result.ok) {
+        this.#proposals.await(result.index, result.term, bundle);
+        this.#stats.proposals += bundle.proposals.length;
+        this.#stats.entriesProposed++;
+        continue;
+      }
+      const error =
+        result.reason === 'busy'
+          ? new ServerBusy(`region ${this.regionId} has too much that is not committed`, { regionId: this.regionId })
+          : this.#notLeader();
+      for (const proposal of this.#proposals.drop(bundle)) this.#fail(proposal.origin, proposal.requestId, error);
+    }
+  }
+
+  #confirmGathered(nowMs: number): void {
+    if (this.raft.hasLease(nowMs)) this.#reads.admitLease(this.raft.commit, this.#applier.appliedIndex);
+    else this.#reads.demoteLease();
+    const id = this.#reads.closeGroup();
+    if (id === 0) return;
+    if (!this.raft.readIndex(id, nowMs).ok) this.#failReads();
+  }
+
+  // --- steps 4 to 8: what the core wants done ----------------------------------------------------------------------
+
+  /** Collects what the core wants and sends what need not wait for the disk. False: nothing to do. */
+  collect(nowMs: number): boolean {
+    if (!this.raft.hasReady()) return false;
+    this.#ready = this.raft.ready(nowMs);
+    this.#send(this.#ready.messages);
+    return true;
+  }
+
+  #send(messages: readonly RaftMessage[]): void {
+    for (const message of messages) {
+      const nodeId = this.#nodeOfPeer.get(message.to);
+      if (nodeId !== undefined) this.#env.send(this.regionId, nodeId, message);
+    }
+  }
+
+  /** Adds entries and hard state to the durable batch. True: it must be synced before `persisted`. */
+  persist(batches: TurnBatches): boolean {
+    const ready = this.#ready!;
+    if (ready.entries.length > 0) this.#log.append(batches.durable, ready.entries);
+    if (ready.hardState) putHardState(batches.durable, this.regionId, ready.hardState);
+    return ready.mustSync;
+  }
+
+  /** The durable batch is synced: tells the core and sends what had to wait for it. */
+  persisted(): void {
+    const ready = this.#ready!;
+    const last = ready.entries.at(-1);
+    this.raft.persisted(last?.index ?? 0, last?.term ?? 0);
+    this.#send(ready.durableMessages);
+    this.#noticeLeader();
+  }
+
+  /** Adds what is committed to the applied batch. The answers wait in `answers` until that batch is written. */
+  apply(batches: TurnBatches, answers: (() => void)[]): void {
+    const ready = this.#ready!;
+    this.#ready = undefined;
+    this.#reads.confirm(ready.readStates);
+    if (ready.committed.length > 0) {
+      this.#applier.apply(ready.committed, batches.applied, (entry, outcomes) => {
+        const proposals = this.#proposals.takeApplied(entry.index, entry.term);
+        if (proposals) answers.push(() => this.#answerProposals(proposals, outcomes));
+      });
+      this.#stats.entriesApplied += ready.committed.length;
+      this.raft.appliedTo(this.#applier.appliedIndex);
+    }
+  }
+
+  #answerProposals(proposals: readonly Proposal[], outcomes: readonly CommandOutcome[]): void {
+    for (let i = 0; i < proposals.length; i++) {
+      const { origin, requestId } = proposals[i]!;
+      const outcome = outcomes[i] ?? outcomes.at(-1);
+      if (outcome === undefined) this.#fail(origin, requestId, new Internal('an entry lost its commands'));
+      else if (outcome instanceof MraftError) this.#fail(origin, requestId, outcome);
+      else this.#env.respond(origin, { id: requestId, write: { results: outcome as mraft.ICallResult[] } });
+    }
+  }
+
+  /** Serves the reads whose index is applied. The applied batch must have been written. */
+  serveReads(): void {
+    this.#reads.release(this.#applier.appliedIndex);
+    if (!this.#reads.hasReady) return;
+    for (const request of this.#reads.takeReady()) {
+      const response = this.#read(request);
+      // The loop may have stalled between the first look at the lease and now (DESIGN rule: look again after the read).
+      if (request.mode === 'lease' && !this.raft.hasLease(this.#env.clock.nowMs())) {
+        this.#reads.regather(request);
+        continue;
+      }
+      this.#reads.settle(1);
+      this.#env.respond(request.origin, response);
+    }
+  }
+
+  #read(request: ReadRequest): mraft.IResponse {
+    const { requestId: id, keys, scan } = request;
+    if (keys) {
+      this.#stats.pointReads += keys.length;
+      const values = this.#env.store.getMany('data', keys);
+      return { id, read: { values: values.map((value) => (value === undefined ? {} : { value })) } };
+    }
+    this.#stats.scans++;
+    const page = this.#scanPage(scan!);
+    return { id, scan: { entries: page.entries as mraft.IKeyValue[], more: page.more } };
+  }
+
+  #scanPage(scan: NonNullable<ReadRequest['scan']>): ScanPage {
+    const { startKey, endKey } = this.region;
+    const gte = compareKeys(scan.start, startKey) > 0 ? scan.start : startKey;
+    const inner = scan.end.length > 0 && (endKey.length === 0 || compareKeys(scan.end, endKey) < 0);
+    const lt = inner ? scan.end : endKey;
+    if (lt.length > 0 && compareKeys(gte, lt) >= 0) return { entries: [], more: false };
+    return this.#env.store.scan('data', {
+      gte,
+      ...(lt.length > 0 ? { lt } : {}),
+      reverse: scan.reverse,
+      limit: scan.limit,
+      maxBytes: LIMITS.scanPageBytes,
+    });
+  }
+
+  // --- leadership --------------------------------------------------------------------------------------------------
+
+  /** Hands the region over to the peer on `nodeId`. False when this peer does not lead or there is no such voter. */
+  transferTo(nodeId: number, nowMs: number): boolean {
+    const target = this.region.peers.find((peer) => peer.nodeId === nodeId && peer.role === 'voter');
+    return target !== undefined && this.isLeader && this.raft.transferLeadership(target.peerId, nowMs);
+  }
+
+  /** Whether the peer on `nodeId` has been heard of lately and has the whole log, so that it could lead at once. */
+  isInStep(nodeId: number): boolean {
+    const { progress, lastIndex } = this.raft.status();
+    return progress.some(
+      (peer) => this.#nodeOfPeer.get(peer.peerId) === nodeId && peer.recentlyActive && peer.match >= lastIndex - IN_STEP_ENTRIES,
+    );
+  }
+
+  /** Peers that are in step, the most advanced first: whom a leader that must go hands over to. */
+  handoverCandidates(): number[] {
+    const status = this.raft.status();
+    return status.progress
+      .filter((progress) => progress.peerId !== this.peerId && progress.recentlyActive)
+      .sort((a, b) => b.match - a.match)
+      .map((progress) => this.#nodeOfPeer.get(progress.peerId) ?? 0);
+  }
+
+  #noticeLeader(): void {
+    const { role, leader, term } = this.raft;
+    if (this.#leads && role !== 'leader') this.#failAll();
+    this.#leads = role === 'leader';
+    if (leader === this.#toldLeader && term === this.#toldTerm) return;
+    this.#toldLeader = leader;
+    this.#toldTerm = term;
+    this.#env.onLeader(this.regionId, this.leaderNodeId, term);
+  }
+
+  /** The replica is closed where it stands; whoever waits tries again. */
+  abandon(): void {
+    this.#failAll();
+  }
+
+  /** This peer leads no more. What waits may still commit: a client tries again under the same sequence. */
+  #failAll(): void {
+    const error = this.#notLeader();
+    for (const proposal of this.#proposals.takeAll()) this.#fail(proposal.origin, proposal.requestId, error);
+    this.#failReads();
+  }
+
+  #failReads(): void {
+    const error = this.#notLeader();
+    const reads = this.#reads.takeUnconfirmed();
+    this.#reads.settle(reads.length);
+    for (const read of reads) this.#fail(read.origin, read.requestId, error);
+  }
+
+  status(): ReplicaStatus {
+    return {
+      region: this.region,
+      raft: this.raft.status(),
+      leaderNodeId: this.leaderNodeId,
+      pendingProposals: this.#proposals.count,
+      pendingReads: this.#reads.count,
+      sessions: this.#applier.sessionCount,
+    };
+  }
+}
+
+function readMode(mode: mraft.ReadMode | null | undefined): ReadRequest['mode'] {
+  switch (mode ?? mraft.ReadMode.LINEARIZABLE) {
+    case mraft.ReadMode.LINEARIZABLE:
+      return 'linearizable';
+    case mraft.ReadMode.LEASE:
+      return 'lease';
+    case mraft.ReadMode.STALE:
+      return 'stale';
+    default:
+      throw new InvalidArgument(`read mode ${mode} is unknown`, { field: 'mode' });
+  }
+}
+

@@ -1,0 +1,169 @@
+/**
+ * Exactly once: which sequences of which session took effect in this region (thesis section 6.3, with a window of
+ * calls in flight instead of one). It is replicated state: changed only by applying entries, in the same way on every
+ * replica, stored with the data it guards, and it will move with the region.
+ *
+ * Only calls that changed something are remembered: a compare-and-swap that did not swap may run again, because nobody
+ * has seen its first answer.
+ */
+
+import { encode, decode, mraft } from '../../rpc/wire/codec.ts';
+import { invariant } from '../../rpc/wire/errors.ts';
+import { LIMITS } from '../../rpc/wire/limits.ts';
+
+/** A session of the client library is 16 bytes that begin with its time of creation, so sessions can be ordered. */
+const ORDERED_SESSION_BYTES = 16;
+
+export type Standing = 'new' | 'applied' | 'stale';
+
+/** One session's window in one region. */
+export class Session {
+  floor: number;
+  lastIndex: number;
+  /** Ascending, all at or above the floor. */
+  readonly #applied: number[];
+
+  constructor(
+    readonly name: Buffer,
+    floor = 0,
+    lastIndex = 0,
+    applied: number[] = [],
+  ) {
+    this.floor = floor;
+    this.lastIndex = lastIndex;
+    this.#applied = applied;
+  }
+
+  /** Forgets what the client has declared answered. */
+  raiseFloor(floor: number): void {
+    if (floor <= this.floor) return;
+    this.floor = floor;
+    const keepFrom = this.#position(floor);
+    if (keepFrom > 0) this.#applied.splice(0, keepFrom);
+  }
+
+  standing(seq: number): Standing {
+    if (seq < this.floor) return 'stale';
+    return this.#applied[this.#position(seq)] === seq ? 'applied' : 'new';
+  }
+
+  markApplied(seq: number): void {
+    const last = this.#applied.at(-1);
+    if (last === undefined || last < seq) this.#applied.push(seq);
+    else this.#applied.splice(this.#position(seq), 0, seq);
+    invariant(this.#applied.length <= LIMITS.sessionWindow, 'a session remembers no more than its window');
+  }
+
+  /** First position whose sequence is at or above `seq`. */
+  #position(seq: number): number {
+    const applied = this.#applied;
+    let low = 0;
+    let high = applied.length;
+    if (high > 0 && applied[high - 1]! < seq) return high;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (applied[middle]! < seq) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  encode(): Uint8Array {
+    let before = this.floor;
+    const applied = this.#applied.map((seq) => {
+      const step = seq - before;
+      before = seq;
+      return step;
+    });
+    return encode(mraft.SessionRecord, { floor: this.floor, lastIndex: this.lastIndex, applied });
+  }
+
+  static decode(name: Buffer, bytes: Uint8Array): Session {
+    const record = decode(mraft.SessionRecord, bytes);
+    let seq = record.floor;
+    const applied = record.applied.map((step) => (seq += step));
+    return new Session(name, record.floor, record.lastIndex, applied);
+  }
+}
+
+/** What `SessionTable.commit` wants written or removed. */
+export interface SessionWriter {
+  putSession(name: Buffer, record: Uint8Array): void;
+  deleteSession(name: Buffer): void;
+}
+
+/** All sessions of one region. At most LIMITS.sessionsPerRegion; the one that wrote longest ago goes first. */
+export class SessionTable {
+  readonly #sessions = new Map<string, Session>();
+  readonly #dirty = new Set<Session>();
+  readonly #removed: Buffer[] = [];
+  /** No ordered session at or below this name is taken for a new one: it may have been here and be forgotten. */
+  #horizon: Buffer = Buffer.alloc(0);
+  #horizonMoved = false;
+
+  /** The records of the store; the horizon is kept under the empty name. */
+  static load(records: Iterable<{ readonly name: Buffer; readonly record: Uint8Array }>): SessionTable {
+    const table = new SessionTable();
+    for (const { name, record } of records) {
+      if (name.length === 0) table.#horizon = Buffer.from(record);
+      else table.#sessions.set(name.toString('latin1'), Session.decode(name, record));
+    }
+    return table;
+  }
+
+  get size(): number {
+    return this.#sessions.size;
+  }
+
+  /**
+   * The session under which a command of the entry at `index` is applied, begun if it is new.
+   * Undefined: it was forgotten, so what it applied before is unknown.
+   */
+  touch(name: Buffer, floor: number, index: number): Session | undefined {
+    const key = name.toString('latin1');
+    let session = this.#sessions.get(key);
+    if (!session) {
+      if (name.length === ORDERED_SESSION_BYTES && Buffer.compare(name, this.#horizon) <= 0) return undefined;
+      session = new Session(Buffer.from(name));
+      this.#sessions.set(key, session);
+      if (this.#sessions.size > LIMITS.sessionsPerRegion) this.#forgetOne(session);
+    }
+    session.raiseFloor(floor);
+    session.lastIndex = index;
+    this.#dirty.add(session);
+    return session;
+  }
+
+  /** Forgets the session with the lowest last index; the name decides between equals, so every replica picks the same. */
+  #forgetOne(except: Session): void {
+    let oldest: Session | undefined;
+    for (const session of this.#sessions.values()) {
+      if (session === except) continue;
+      if (
+        !oldest ||
+        session.lastIndex < oldest.lastIndex ||
+        (session.lastIndex === oldest.lastIndex && Buffer.compare(session.name, oldest.name) < 0)
+      ) {
+        oldest = session;
+      }
+    }
+    if (!oldest) return;
+    this.#sessions.delete(oldest.name.toString('latin1'));
+    this.#dirty.delete(oldest);
+    this.#removed.push(oldest.name);
+    if (oldest.name.length === ORDERED_SESSION_BYTES && Buffer.compare(oldest.name, this.#horizon) > 0) {
+      this.#horizon = oldest.name;
+      this.#horizonMoved = true;
+    }
+  }
+
+  /** Hands over what changed since the last commit, to be written with the data it guards. */
+  commit(writer: SessionWriter): void {
+    for (const name of this.#removed) writer.deleteSession(name);
+    for (const session of this.#dirty) writer.putSession(session.name, session.encode());
+    if (this.#horizonMoved) writer.putSession(Buffer.alloc(0), this.#horizon);
+    this.#removed.length = 0;
+    this.#dirty.clear();
+    this.#horizonMoved = false;
+  }
+}

@@ -1,0 +1,75 @@
+/**
+ * Control calls between a node and its workers: the only import of comlink. Rare, typed, never on the data path. A call
+ * to a worker that died would never settle, so every call has a deadline.
+ */
+
+import type { MessagePort } from 'node:worker_threads';
+import * as Comlink from 'comlink/dist/esm/comlink.mjs';
+import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
+import { asMraftError, errorFromCode, Unavailable } from '../../rpc/wire/errors.ts';
+import type { ReplicaStatus } from '../region/replica.ts';
+import type { ShardStats } from './stats.ts';
+
+/** What a worker can be asked. */
+export interface WorkerControl {
+  stats(): ShardStats;
+  listRegions(): ReplicaStatus[];
+  regionStatus(regionId: number): ReplicaStatus | undefined;
+  /** Begins to hand every leadership over; answers how many are left. */
+  handOver(): number;
+  transferLeader(regionId: number, nodeId: number): boolean;
+  /** Ends the worker's task after its current turn. */
+  stop(): void;
+}
+
+export type WorkerControlClient = { [K in keyof WorkerControl]: (...args: Parameters<WorkerControl[K]>) => Promise<ReturnType<WorkerControl[K]>> };
+
+const CONTROL_TIMEOUT_MS = 5_000;
+
+interface ThrownOverComlink {
+  readonly value: unknown;
+}
+
+// Comlink's own handler drops an error's code: errors travel as code and message and become their class again.
+const ownHandler = Comlink.transferHandlers.get('throw')!;
+Comlink.transferHandlers.set('throw', {
+  canHandle: ownHandler.canHandle,
+  serialize: (thrown: unknown) => {
+    const error = asMraftError((thrown as ThrownOverComlink).value);
+    return [{ code: error.code, message: error.message }, []];
+  },
+  deserialize: (sent: unknown) => {
+    const { code, message } = sent as { code: string; message: string };
+    throw errorFromCode(code, message);
+  },
+});
+
+/** Offers `control` to whoever holds the other end of the port. */
+export function offerControl(control: WorkerControl, port: MessagePort): void {
+  Comlink.expose(control, nodeEndpoint(port));
+}
+
+/** Calls the control at the other end of the port. @throws Unavailable when it does not answer in time */
+export function controlClient(port: MessagePort, worker: number): WorkerControlClient {
+  const remote = Comlink.wrap<WorkerControl>(nodeEndpoint(port)) as unknown as Record<
+    string,
+    (...args: unknown[]) => Promise<unknown>
+  >;
+  const call = (method: keyof WorkerControl, args: unknown[]): Promise<unknown> =>
+    withDeadline(remote[method]!(...args), `worker ${worker} does not answer ${method}`);
+  return {
+    stats: () => call('stats', []),
+    listRegions: () => call('listRegions', []),
+    regionStatus: (regionId: number) => call('regionStatus', [regionId]),
+    handOver: () => call('handOver', []),
+    transferLeader: (regionId: number, nodeId: number) => call('transferLeader', [regionId, nodeId]),
+    stop: () => call('stop', []),
+  } as WorkerControlClient;
+}
+
+function withDeadline<T>(promise: Promise<T>, message: string): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Unavailable(message)), CONTROL_TIMEOUT_MS);
+    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}

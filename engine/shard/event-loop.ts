@@ -1,0 +1,116 @@
+/**
+ * When turns run. Frames of one pass of the event loop share a turn; one timer a worker ticks all its replicas.
+ *
+ * A timer that fires late is not believed at once (DESIGN rule): after a stall, Node runs expired timers before the I/O
+ * that queued up meanwhile, so heartbeats that arrived in time would look as if they never had. The tick waits until a
+ * pass over the sockets brings nothing new.
+ */
+
+import { DiskFull } from '../../rpc/wire/errors.ts';
+import type { Clock } from '../region/ports.ts';
+import type { Shard } from './shard.ts';
+
+/** Passes in a row that must bring nothing before a late tick is believed, and passes after which it is anyway. */
+const QUIET_PASSES = 2;
+const MOST_PASSES = 64;
+/** How long to wait for room on a full disk before trying again. */
+const FULL_DISK_RETRY_MS = 250;
+
+export class EventLoop {
+  readonly #shard: Shard;
+  readonly #clock: Clock;
+  readonly #tickMs: number;
+  readonly #onDiskFull: (error: DiskFull) => void;
+  readonly #onFailure: (error: unknown) => void;
+  #timer: NodeJS.Timeout | undefined;
+  #scheduled = false;
+  #stopped = false;
+  #dueMs = 0;
+  #tickPending = false;
+  #quietNeeded = 0;
+  #quiet = 0;
+  #passes = 0;
+  #acceptedBefore = 0;
+  /** Ticks that had to wait for queued I/O. */
+  lateTicks = 0;
+
+  /** `onFailure`: a turn broke off in the middle; no other runs, because what it left is in no defined state. */
+  constructor(
+    shard: Shard,
+    clock: Clock,
+    tickMs: number,
+    onDiskFull: (error: DiskFull) => void,
+    onFailure: (error: unknown) => void,
+  ) {
+    this.#shard = shard;
+    this.#clock = clock;
+    this.#tickMs = tickMs;
+    this.#onDiskFull = onDiskFull;
+    this.#onFailure = onFailure;
+  }
+
+  start(): void {
+    this.#armTimer();
+    this.wake();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+  }
+
+  /** Something came in: a turn runs behind the I/O of this pass. */
+  wake(): void {
+    if (this.#scheduled || this.#stopped) return;
+    this.#scheduled = true;
+    setImmediate(this.#run);
+  }
+
+  #armTimer(): void {
+    this.#dueMs = this.#clock.nowMs() + this.#tickMs;
+    this.#timer = setTimeout(this.#onTimer, this.#tickMs);
+  }
+
+  readonly #onTimer = (): void => {
+    const lateMs = this.#clock.nowMs() - this.#dueMs;
+    this.#tickPending = true;
+    this.#quiet = 0;
+    this.#passes = 0;
+    this.#quietNeeded = lateMs > this.#tickMs ? QUIET_PASSES : 0;
+    if (this.#quietNeeded > 0) this.lateTicks++;
+    this.#acceptedBefore = this.#shard.acceptedFrames;
+    this.wake();
+  };
+
+  readonly #run = (): void => {
+    this.#scheduled = false;
+    if (this.#stopped) return;
+    if (this.#tickPending) this.#considerTick();
+    try {
+      this.#shard.turn();
+    } catch (error) {
+      if (error instanceof DiskFull) return this.#waitForRoom(error);
+      this.stop();
+      return this.#onFailure(error);
+    }
+    if (this.#tickPending || this.#shard.hasWork) this.wake();
+  };
+
+  #considerTick(): void {
+    const accepted = this.#shard.acceptedFrames;
+    if (accepted === this.#acceptedBefore) this.#quiet++;
+    else this.#quiet = 0;
+    this.#acceptedBefore = accepted;
+    this.#passes++;
+    if (this.#quiet < this.#quietNeeded && this.#passes < MOST_PASSES) return;
+    this.#tickPending = false;
+    this.#shard.requestTick();
+    this.#armTimer();
+  }
+
+  #waitForRoom(error: DiskFull): void {
+    this.#onDiskFull(error);
+    this.#scheduled = true;
+    setTimeout(this.#run, FULL_DISK_RETRY_MS);
+  }
+}

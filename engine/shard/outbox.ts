@@ -1,0 +1,90 @@
+/** Messages to peers, gathered into frames a (node, worker): a frame a turn and destination, more where it grows too big. */
+
+import { encode, mraft } from '../../rpc/wire/codec.ts';
+import { LIMITS } from '../../rpc/wire/limits.ts';
+import type { RaftMessage } from '../raft/index.ts';
+import type { Directory } from './directory.ts';
+import type { ShardConfig, ShardTransport } from './ports.ts';
+import { messageBytes, toWireMessage } from './raft-wire.ts';
+
+interface Destination {
+  readonly nodeId: number;
+  readonly worker: number;
+  messages: mraft.IRaftMessage[];
+  sizeBytes: number;
+  sequence: number;
+}
+
+export interface OutboxStats {
+  peerFramesSent: number;
+  peerBytesSent: number;
+  peerMessagesSent: number;
+  peerFramesRefused: number;
+}
+
+export class Outbox {
+  readonly #config: ShardConfig;
+  readonly #transport: ShardTransport;
+  readonly #directory: Directory;
+  readonly #destinations = new Map<number, Destination>();
+  readonly #waiting: Destination[] = [];
+  readonly stats: OutboxStats = { peerFramesSent: 0, peerBytesSent: 0, peerMessagesSent: 0, peerFramesRefused: 0 };
+
+  constructor(config: ShardConfig, transport: ShardTransport, directory: Directory) {
+    this.#config = config;
+    this.#transport = transport;
+    this.#directory = directory;
+  }
+
+  add(regionId: number, nodeId: number, message: RaftMessage): void {
+    const destination = this.#destination(nodeId, this.#directory.workerOf(nodeId, regionId));
+    const sizeBytes = messageBytes(message);
+    if (destination.sizeBytes > 0 && destination.sizeBytes + sizeBytes > LIMITS.frameTargetBytes) {
+      this.#sendFrame(destination);
+    }
+    if (destination.messages.length === 0) this.#waiting.push(destination);
+    destination.messages.push(toWireMessage(regionId, message));
+    destination.sizeBytes += sizeBytes;
+  }
+
+  #destination(nodeId: number, worker: number): Destination {
+    const key = nodeId * LIMITS.workersPerNode + worker;
+    let destination = this.#destinations.get(key);
+    if (!destination) {
+      destination = { nodeId, worker, messages: [], sizeBytes: 0, sequence: 0 };
+      this.#destinations.set(key, destination);
+    }
+    return destination;
+  }
+
+  /** Sends what was gathered and hands it over to the socket. */
+  flush(): void {
+    if (this.#waiting.length === 0) return;
+    for (const destination of this.#waiting) if (destination.messages.length > 0) this.#sendFrame(destination);
+    this.#waiting.length = 0;
+    this.#transport.flush();
+  }
+
+  #sendFrame(destination: Destination): void {
+    const { cluster, nodeId, bootEpoch, worker, workers } = this.#config;
+    const { messages } = destination;
+    const frame = encode(mraft.PeerFrame, {
+      cluster,
+      fromNode: nodeId,
+      bootEpoch,
+      sequence: ++destination.sequence,
+      fromWorker: worker,
+      workers,
+      messages,
+    });
+    destination.messages = [];
+    destination.sizeBytes = 0;
+    if (this.#transport.sendPeerFrame(destination.nodeId, destination.worker, frame)) {
+      this.stats.peerFramesSent++;
+      this.stats.peerBytesSent += frame.length;
+      this.stats.peerMessagesSent += messages.length;
+    } else {
+      this.stats.peerFramesRefused++;
+    }
+  }
+}

@@ -1,0 +1,42 @@
+/** What a worker and its node say to each other over their raw port: data, never control (control.ts). */
+
+import type { Origin } from '../region/ports.ts';
+import type { Region } from '../../rpc/wire/region.ts';
+import type { ShardConfig } from './ports.ts';
+
+export type ToWorker =
+  | { readonly kind: 'requests'; readonly frame: Uint8Array; readonly origin: Origin }
+  | { readonly kind: 'peerFrame'; readonly frame: Uint8Array; readonly fromNode: number };
+
+export type FromWorker =
+  | { readonly kind: 'serving' }
+  | { readonly kind: 'responses'; readonly frame: Uint8Array }
+  | { readonly kind: 'forwardRequests'; readonly worker: number; readonly origin: Origin; readonly frame: Uint8Array }
+  | { readonly kind: 'forwardPeerFrame'; readonly worker: number; readonly frame: Uint8Array; readonly fromNode: number }
+  | { readonly kind: 'leader'; readonly regionId: number; readonly leaderNodeId: number; readonly term: number }
+  | { readonly kind: 'node'; readonly nodeId: number; readonly workers: number; readonly bootEpoch: number }
+  | { readonly kind: 'notice'; readonly level: 'warn' | 'error'; readonly message: string; readonly fields: object }
+  /** The disk failed: the whole node must stop. */
+  | { readonly kind: 'fatal'; readonly code: string; readonly message: string };
+
+/** What a worker is started with. */
+export interface WorkerTask {
+  readonly config: ShardConfig;
+  /** Of the node's database (store: attachRocks). */
+  readonly storeHandle: bigint;
+  /** Empty: a single node without a broker. */
+  readonly servers: readonly string[];
+  readonly regions: readonly Region[];
+  readonly dataPort: import('node:worker_threads').MessagePort;
+  readonly controlPort: import('node:worker_threads').MessagePort;
+}
+
+/**
+ * Bytes that can be posted: structured clone copies the whole buffer behind a view, so a view gets a buffer of its own.
+ */
+export function ownBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  if (bytes.byteLength === bytes.buffer.byteLength && bytes.buffer instanceof ArrayBuffer) {
+    return bytes as Uint8Array<ArrayBuffer>;
+  }
+  return new Uint8Array(bytes);
+}

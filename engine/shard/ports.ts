@@ -1,0 +1,45 @@
+/** What a shard is given from outside: the network, the clock and chance, the store. */
+
+import type { Clock, Origin, Random, RegionTimings } from '../region/ports.ts';
+import type { MraftError } from '../../rpc/wire/errors.ts';
+import type { Store } from '../store/port.ts';
+
+export interface ShardTransport {
+  /** Sends a PeerFrame to a worker of another node. It may be lost; false: it certainly was. */
+  sendPeerFrame(nodeId: number, worker: number, frame: Uint8Array): boolean;
+  /** Sends a ResponseFrame to where a request came from. */
+  respond(origin: Origin, frame: Uint8Array): void;
+  /** Hands messages of a region that lives on another worker of this node to that worker. */
+  forwardPeerFrame(worker: number, frame: Uint8Array, fromNode: number): void;
+  forwardRequests(worker: number, origin: Origin, frame: Uint8Array): void;
+  /** Hands everything that was sent over to the sockets, now. */
+  flush(): void;
+}
+
+/** What a shard tells its node. */
+export interface ShardEvents {
+  onLeader(regionId: number, leaderNodeId: number, term: number): void;
+  /** Another node was heard for the first time, or with another number of workers or a newer boot. */
+  onNode(nodeId: number, workers: number, bootEpoch: number): void;
+  onAnomaly(what: string, error: MraftError | undefined, regionId: number): void;
+}
+
+export interface ShardConfig {
+  readonly cluster: string;
+  readonly nodeId: number;
+  /** This worker's number, and how many the node has. */
+  readonly worker: number;
+  readonly workers: number;
+  /** Of this process; a later start of the same node has a higher one. */
+  readonly bootEpoch: number;
+  readonly timings: RegionTimings;
+  readonly tickMs: number;
+}
+
+export interface ShardEnvironment {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly transport: ShardTransport;
+  readonly events: ShardEvents;
+}

@@ -1,0 +1,100 @@
+/** Raft messages as the wire has them, and back. */
+
+import { mraft } from '../../rpc/wire/codec.ts';
+import { MalformedRequest } from '../../rpc/wire/errors.ts';
+import type { Entry, EntryKind, MessageKind, RaftMessage } from '../raft/index.ts';
+
+const { MessageKind: Wire, EntryKind: WireEntry } = mraft;
+
+const TO_WIRE: Record<MessageKind, mraft.MessageKind> = {
+  append: Wire.APPEND,
+  appendResponse: Wire.APPEND_RESPONSE,
+  heartbeat: Wire.HEARTBEAT,
+  heartbeatResponse: Wire.HEARTBEAT_RESPONSE,
+  vote: Wire.VOTE,
+  voteResponse: Wire.VOTE_RESPONSE,
+  preVote: Wire.PRE_VOTE,
+  preVoteResponse: Wire.PRE_VOTE_RESPONSE,
+  timeoutNow: Wire.TIMEOUT_NOW,
+};
+const FROM_WIRE = new Map<number, MessageKind>(
+  Object.entries(TO_WIRE).map(([kind, wire]) => [wire, kind as MessageKind]),
+);
+const ENTRY_KINDS: readonly EntryKind[] = ['normal', 'confChange'];
+const NO_ENTRIES: readonly Entry[] = [];
+const NO_WIRE_ENTRIES: mraft.IEntry[] = [];
+
+/** Per message, beside its entries: what the frame's size is estimated by. */
+export const MESSAGE_OVERHEAD_BYTES = 64;
+export const ENTRY_OVERHEAD_BYTES = 16;
+
+/** Estimated size on the wire. */
+export function messageBytes(message: RaftMessage): number {
+  let size = MESSAGE_OVERHEAD_BYTES;
+  for (const entry of message.entries) size += ENTRY_OVERHEAD_BYTES + entry.data.length;
+  return size;
+}
+
+export function toWireMessage(regionId: number, message: RaftMessage): mraft.IRaftMessage {
+  return {
+    regionId,
+    kind: TO_WIRE[message.kind],
+    from: message.from,
+    to: message.to,
+    term: message.term,
+    index: message.index,
+    logTerm: message.logTerm,
+    commit: message.commit,
+    reject: message.reject,
+    hintIndex: message.hintIndex,
+    hintTerm: message.hintTerm,
+    context: message.context,
+    transfer: message.transfer,
+    entries: message.entries.length === 0 ? NO_WIRE_ENTRIES : message.entries.map(toWireEntry),
+  };
+}
+
+function toWireEntry(entry: Entry): mraft.IEntry {
+  const kind = entry.kind === 'normal' ? WireEntry.NORMAL : WireEntry.CONF_CHANGE;
+  return { term: entry.term, index: entry.index, kind, data: entry.data };
+}
+
+/**
+ * A message as the core takes it. Entry data aliases the frame.
+ * @throws MalformedRequest when it cannot have come from a peer: unknown kind, entries that do not follow each other
+ */
+export function fromWireMessage(wire: mraft.RaftMessage): RaftMessage {
+  const kind = FROM_WIRE.get(wire.kind);
+  if (kind === undefined) throw new MalformedRequest(`message kind ${wire.kind} is unknown`);
+  return {
+    kind,
+    from: wire.from,
+    to: wire.to,
+    term: wire.term,
+    index: wire.index,
+    logTerm: wire.logTerm,
+    commit: wire.commit,
+    reject: wire.reject,
+    hintIndex: wire.hintIndex,
+    hintTerm: wire.hintTerm,
+    context: wire.context,
+    transfer: wire.transfer,
+    entries: wire.entries.length === 0 ? NO_ENTRIES : fromWireEntries(wire),
+  };
+}
+
+function fromWireEntries(wire: mraft.RaftMessage): Entry[] {
+  if (wire.kind !== Wire.APPEND) throw new MalformedRequest('only an append has entries');
+  let lastTerm = wire.logTerm;
+  return wire.entries.map((entry, position) => {
+    const { term, index, kind } = entry as mraft.Entry;
+    const kindName = ENTRY_KINDS[kind];
+    if (kindName === undefined) throw new MalformedRequest(`entry kind ${kind} is unknown`);
+    if (index !== wire.index + 1 + position) throw new MalformedRequest('the entries of an append do not follow each other');
+    if (term < lastTerm || term > wire.term) throw new MalformedRequest('the terms of an append fall, or pass its own');
+    lastTerm = term;
+    return { term, index, kind: kindName, data: entry.data ?? EMPTY };
+  });
+}
+
+const EMPTY = new Uint8Array(0);

@@ -1,0 +1,447 @@
+/**
+ * The shard of one worker: all replicas that live there, and the turn that drives them (DESIGN: the turn).
+ * It does no I/O of its own and knows no event loop: the worker, or the simulator, hands frames in and calls `turn`.
+ */
+
+import { decode, encode, mraft } from '../../rpc/wire/codec.ts';
+import { toWireError } from '../../rpc/wire/error-codec.ts';
+import {
+  ClusterMismatch,
+  DiskFull,
+  Internal,
+  InvalidArgument,
+  MalformedRequest,
+  MraftError,
+  RegionNotFound,
+  ServerBusy,
+  asMraftError,
+} from '../../rpc/wire/errors.ts';
+import { LIMITS } from '../../rpc/wire/limits.ts';
+import type { Region } from '../../rpc/wire/region.ts';
+import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
+import { Replica, type ReplicaStats, type ReplicaStatus } from '../region/replica.ts';
+import type { Origin, ReplicaEnvironment, TurnBatches } from '../region/ports.ts';
+import type { WriteBatch } from '../store/port.ts';
+import { Directory } from './directory.ts';
+import { Inbox } from './inbox.ts';
+import { Outbox } from './outbox.ts';
+import type { ShardConfig, ShardEnvironment } from './ports.ts';
+import { fromWireMessage } from './raft-wire.ts';
+import { Responder } from './responder.ts';
+import { emptyShardStats, type ShardStats } from './stats.ts';
+
+/** The second half of a turn: what was collected and how far it came. It ends, or it waits for room on the disk. */
+interface OpenTurn {
+  readonly busy: ReadonlySet<Replica>;
+  readonly collected: readonly Replica[];
+  readonly answers: (() => void)[];
+  sync: boolean;
+  stage: 'gather' | 'persist' | 'apply' | 'answer';
+}
+
+export class Shard {
+  readonly #config: ShardConfig;
+  readonly #env: ShardEnvironment;
+  readonly #replicas = new Map<number, Replica>();
+  readonly #replicaEnv: ReplicaEnvironment;
+  readonly #directory = new Directory();
+  readonly #inbox = new Inbox();
+  readonly #outbox: Outbox;
+  readonly #responder: Responder;
+  readonly #batches: TurnBatches;
+  readonly #replicaStats: ReplicaStats = {
+    proposals: 0,
+    entriesProposed: 0,
+    entriesApplied: 0,
+    pointReads: 0,
+    scans: 0,
+  };
+  readonly #stats: ShardStats = emptyShardStats();
+  /** Replicas that this turn, or a step before it, gave something to do. */
+  #busy = new Set<Replica>();
+  #tickDue = false;
+  /** Handing leaderships over before the worker stops: none is given back. */
+  #draining = false;
+  /** A turn that stopped in the middle because the disk is full. */
+  #stalled: OpenTurn | undefined;
+
+  constructor(config: ShardConfig, env: ShardEnvironment) {
+    this.#config = config;
+    this.#env = env;
+    this.#outbox = new Outbox(config, env.transport, this.#directory);
+    this.#responder = new Responder(env.transport);
+    this.#batches = { durable: env.store.createBatch(), applied: env.store.createBatch() };
+    this.#replicaEnv = {
+      nodeId: config.nodeId,
+      store: env.store,
+      clock: env.clock,
+      random: env.random,
+      timings: config.timings,
+      respond: (origin, response) => this.#responder.add(origin, response),
+      send: (regionId, nodeId, message) => this.#outbox.add(regionId, nodeId, message),
+      onLeader: (regionId, leaderNodeId, term) => env.events.onLeader(regionId, leaderNodeId, term),
+      onAnomaly: (regionId, error) => this.#anomaly('region', error, regionId),
+    };
+  }
+
+  /** Opens the replica of a region whose slot is this worker's. */
+  openRegion(region: Region): void {
+    if (this.#replicas.has(region.regionId)) throw new Internal(`region ${region.regionId} is open already`);
+    const replica = new Replica(region, this.#replicaEnv, this.#replicaStats);
+    this.#replicas.set(region.regionId, replica);
+  }
+
+  get regionCount(): number {
+    return this.#replicas.size;
+  }
+
+  // --- what comes in -----------------------------------------------------------------------------------------------
+
+  /** A PeerFrame that came on the subject of node `fromNode`. */
+  receivePeerFrame(frame: Uint8Array, fromNode: number): void {
+    if (!this.#inbox.offer({ kind: 'peer', frame, fromNode })) this.#drop('inboxFull');
+  }
+
+  /** A RequestFrame; its answers go to `origin`. */
+  receiveRequests(frame: Uint8Array, origin: Origin): void {
+    if (this.#inbox.offer({ kind: 'client', frame, origin })) return;
+    this.#drop('inboxFull');
+    this.#refuse(frame, origin, new ServerBusy('this worker has too many requests waiting'));
+    this.#responder.flush();
+  }
+
+  /** Marks that the replicas' clocks are to be looked at in the next turn. */
+  requestTick(): void {
+    this.#tickDue = true;
+  }
+
+  get hasWork(): boolean {
+    return this.#tickDue || this.#inbox.length > 0 || this.#busy.size > 0;
+  }
+
+  /** Grows with every accepted frame. */
+  get acceptedFrames(): number {
+    return this.#inbox.accepted;
+  }
+
+  // --- the turn ----------------------------------------------------------------------------------------------------
+
+  /**
+   * One turn: take, step, tick, propose, send, persist, send, apply, answer.
+   * @throws StorageFailure when the disk failed: the worker must stop and must not send anything more.
+   *   DiskFull when there is no room: call `turn` again later, it goes on where this one stopped. Until then requests
+   *   are refused, and peers hear nothing, so that others take over what is led here.
+   */
+  turn(): void {
+    const nowMs = this.#env.clock.nowMs();
+    this.#stats.turns++;
+    if (this.#stalled) {
+      this.#refuseWhileFull();
+      this.#complete(this.#stalled);
+      this.#stalled = undefined;
+    }
+    this.#takeFrames(nowMs);
+    if (this.#tickDue) this.#tick(nowMs);
+    const busy = this.#busy;
+    this.#busy = new Set();
+    const collected: Replica[] = [];
+    for (const replica of busy) {
+      replica.propose(nowMs);
+      if (replica.collect(nowMs)) collected.push(replica);
+    }
+    this.#outbox.flush();
+    const open: OpenTurn = { busy, collected, answers: [], sync: false, stage: 'gather' };
+    try {
+      this.#complete(open);
+    } catch (error) {
+      if (error instanceof DiskFull) this.#stalled = open;
+      throw error;
+    }
+    this.#stats.turnMs += this.#env.clock.nowMs() - nowMs;
+  }
+
+  /** Waiting for room on the disk. */
+  get isStalled(): boolean {
+    return this.#stalled !== undefined;
+  }
+
+  /** Persists, applies and answers, from the stage that the turn has reached. */
+  #complete(open: OpenTurn): void {
+    const { durable, applied } = this.#batches;
+    if (open.stage === 'gather') {
+      for (const replica of open.collected) if (replica.persist(this.#batches)) open.sync = true;
+      open.stage = 'persist';
+    }
+    if (open.stage === 'persist') {
+      if (durable.count > 0) this.#writeDurable(durable, open.sync);
+      for (const replica of open.collected) replica.persisted();
+      this.#outbox.flush();
+      for (const replica of open.collected) replica.apply(this.#batches, open.answers);
+      open.stage = 'apply';
+    }
+    if (open.stage === 'apply') {
+      if (applied.count > 0) this.#writeApplied(applied);
+      open.stage = 'answer';
+    }
+    for (const answer of open.answers) answer();
+    for (const replica of open.busy) {
+      replica.serveReads();
+      if (replica.hasWork) this.#busy.add(replica);
+    }
+    this.#responder.flush();
+  }
+
+  /** While there is no room, clients hear so at once; what peers send is lost, as it would be on a node that is down. */
+  #refuseWhileFull(): void {
+    const error = new DiskFull(`the disk of node ${this.#config.nodeId} is full: make room, the node goes on by itself`);
+    for (let inbound = this.#inbox.take(); inbound; inbound = this.#inbox.take()) {
+      if (inbound.kind === 'client') this.#refuse(inbound.frame, inbound.origin, error);
+    }
+    this.#responder.flush();
+  }
+
+  #takeFrames(nowMs: number): void {
+    let sizeBytes = 0;
+    for (let taken = 0; taken < LIMITS.framesPerTurn && sizeBytes < LIMITS.bytesPerTurn; taken++) {
+      const inbound = this.#inbox.take();
+      if (!inbound) return;
+      sizeBytes += inbound.frame.length;
+      if (inbound.kind === 'peer') this.#onPeerFrame(inbound.frame, inbound.fromNode, nowMs);
+      else this.#onRequestFrame(inbound.frame, inbound.origin);
+    }
+  }
+
+  #tick(nowMs: number): void {
+    this.#tickDue = false;
+    for (const replica of this.#replicas.values()) {
+      replica.tick(nowMs);
+      if (replica.hasWork) this.#busy.add(replica);
+    }
+  }
+
+  #writeDurable(batch: WriteBatch, sync: boolean): void {
+    const startMs = this.#env.clock.nowMs();
+    this.#env.store.write(batch, { sync });
+    const tookMs = this.#env.clock.nowMs() - startMs;
+    this.#stats.persistMs += tookMs;
+    if (tookMs > this.#stats.slowestPersistMs) this.#stats.slowestPersistMs = tookMs;
+  }
+
+  #writeApplied(batch: WriteBatch): void {
+    const startMs = this.#env.clock.nowMs();
+    this.#env.store.write(batch, { sync: false });
+    this.#stats.applyMs += this.#env.clock.nowMs() - startMs;
+  }
+
+  // --- frames of peers ---------------------------------------------------------------------------------------------
+
+  /** Whatever is wrong with a frame, the sender is no client: it is dropped and counted. */
+  #onPeerFrame(bytes: Uint8Array, fromNode: number, nowMs: number): void {
+    let frame: mraft.PeerFrame;
+    try {
+      frame = decode(mraft.PeerFrame, bytes) as mraft.PeerFrame;
+    } catch {
+      return this.#drop('malformed');
+    }
+    const { cluster, nodeId } = this.#config;
+    if (frame.cluster !== cluster) return this.#drop('otherCluster');
+    if (frame.fromNode !== fromNode || fromNode === nodeId) return this.#drop('otherSender');
+    if (frame.workers < 1 || frame.workers > LIMITS.workersPerNode) return this.#drop('malformed');
+    const standing = this.#directory.note(fromNode, frame.bootEpoch, frame.workers);
+    if (standing === 'olderBoot') return this.#drop('olderBoot');
+    if (standing === 'tooManyNodes') return this.#drop('tooManyNodes');
+    if (standing === 'changed') this.#env.events.onNode(fromNode, frame.workers, frame.bootEpoch);
+    this.#stats.peerFramesReceived++;
+    let misdirected: Map<number, mraft.IRaftMessage[]> | undefined;
+    for (const message of frame.messages as mraft.RaftMessage[]) {
+      const replica = this.#replicas.get(message.regionId);
+      if (replica) this.#step(replica, message, fromNode, nowMs);
+      else misdirected = this.#misdirect(misdirected, message.regionId, message);
+    }
+    for (const [worker, messages] of misdirected ?? []) {
+      const bytes = encode(mraft.PeerFrame, { ...frame, messages });
+      this.#env.transport.forwardPeerFrame(worker, bytes, fromNode);
+    }
+  }
+
+  #step(replica: Replica, wire: mraft.RaftMessage, fromNode: number, nowMs: number): void {
+    if (wire.to !== replica.peerId) return this.#drop('otherPeer');
+    if (replica.nodeOfPeer(wire.from) !== fromNode) return this.#drop('otherPeer');
+    try {
+      replica.step(fromWireMessage(wire), nowMs);
+    } catch (error) {
+      if (error instanceof MalformedRequest) return this.#drop('malformed');
+      return this.#reopen(replica, asMraftError(error));
+    }
+    if (replica.hasWork) this.#busy.add(replica);
+  }
+
+  /**
+   * A message broke an invariant of the core: no honest peer sends such. The replica starts again from what it
+   * persisted, as after a crash, and the others do not notice.
+   */
+  #reopen(replica: Replica, error: MraftError): void {
+    this.#anomaly('step', error, replica.regionId);
+    replica.abandon();
+    this.#busy.delete(replica);
+    this.#replicas.set(replica.regionId, new Replica(replica.region, this.#replicaEnv, this.#replicaStats));
+  }
+
+  /** Gathers what belongs to another worker of this node; drops what belongs to none. */
+  #misdirect<T>(gathered: Map<number, T[]> | undefined, regionId: number, item: T): Map<number, T[]> | undefined {
+    const home = homeWorker(slotOfRegion(regionId), this.#config.workers);
+    if (home === this.#config.worker) {
+      this.#drop('unknownRegion');
+      return gathered;
+    }
+    gathered ??= new Map();
+    const items = gathered.get(home);
+    if (items) items.push(item);
+    else gathered.set(home, [item]);
+    this.#stats.forwarded++;
+    return gathered;
+  }
+
+  // --- frames of clients -------------------------------------------------------------------------------------------
+
+  #onRequestFrame(bytes: Uint8Array, origin: Origin): void {
+    let frame: mraft.RequestFrame;
+    try {
+      frame = decode(mraft.RequestFrame, bytes) as mraft.RequestFrame;
+      this.#checkRequestFrame(frame);
+    } catch (error) {
+      this.#drop('malformed');
+      return this.#refuse(bytes, origin, asMraftError(error));
+    }
+    this.#stats.requestFrames++;
+    this.#stats.requests += frame.requests.length;
+    let misdirected: Map<number, mraft.IRequest[]> | undefined;
+    for (const request of frame.requests) {
+      const regionId = request.regionId ?? 0;
+      const replica = this.#replicas.get(regionId);
+      if (replica) {
+        replica.request(origin, request);
+        if (replica.hasWork) this.#busy.add(replica);
+      } else if (homeWorker(slotOfRegion(regionId), this.#config.workers) !== this.#config.worker) {
+        misdirected = this.#misdirect(misdirected, regionId, request);
+      } else {
+        const error = new RegionNotFound(`node ${this.#config.nodeId} has no region ${regionId}`, { regionId });
+        this.#responder.add(origin, { id: request.id ?? 0, error: toWireError(error) });
+      }
+    }
+    for (const [worker, requests] of misdirected ?? []) {
+      const { cluster } = this.#config;
+      this.#env.transport.forwardRequests(worker, origin, encode(mraft.RequestFrame, { cluster, requests }));
+    }
+  }
+
+  #checkRequestFrame(frame: mraft.RequestFrame): void {
+    const { cluster } = this.#config;
+    if (frame.cluster !== cluster) {
+      throw new ClusterMismatch(`this is cluster ${cluster}, the request is for "${frame.cluster.slice(0, 64)}"`, {
+        field: 'cluster',
+      });
+    }
+    if (frame.requests.length > LIMITS.requestsPerFrame) {
+      throw new InvalidArgument(`a frame has at most ${LIMITS.requestsPerFrame} requests`, { field: 'requests' });
+    }
+  }
+
+  /** Answers every request of a frame that is not taken; one that cannot be read is answered as request 0. */
+  #refuse(bytes: Uint8Array, origin: Origin, error: MraftError): void {
+    const wire = toWireError(error);
+    let ids: number[];
+    try {
+      ids = decode(mraft.RequestFrame, bytes).requests.map((request) => request.id ?? 0);
+    } catch {
+      ids = [];
+    }
+    if (ids.length === 0 || ids.length > LIMITS.requestsPerFrame) ids = [0];
+    for (const id of ids) this.#responder.add(origin, { id, error: wire });
+  }
+
+  // --- leadership --------------------------------------------------------------------------------------------------
+
+  /** Regions that are led here. */
+  get leaderCount(): number {
+    let count = 0;
+    for (const replica of this.#replicas.values()) if (replica.isLeader) count++;
+    return count;
+  }
+
+  /** Hands every leadership to the peer that is furthest along; call it again until `leaderCount` is 0 or time is up. */
+  handOver(): void {
+    this.#draining = true;
+    for (const replica of this.#replicas.values()) {
+      if (!replica.isLeader) continue;
+      const target = replica.handoverCandidates()[0];
+      if (target !== undefined) this.#transfer(replica, target);
+    }
+  }
+
+  /**
+   * Gives regions back to the node that their descriptor names first, a few at a time: peers are laid out so that this
+   * spreads leaders evenly. Placement takes this over.
+   */
+  giveBackLeaders(most: number): void {
+    if (this.#draining) return;
+    let given = 0;
+    for (const replica of this.#replicas.values()) {
+      if (given >= most) return;
+      const preferred = replica.region.peers[0]?.nodeId;
+      if (preferred === undefined || preferred === this.#config.nodeId || !replica.isLeader) continue;
+      if (replica.isInStep(preferred) && this.#transfer(replica, preferred)) given++;
+    }
+  }
+
+  /** Hands one region over. False: it is not led here, or the target is no voter of it. */
+  transferLeader(regionId: number, nodeId: number): boolean {
+    const replica = this.#replicas.get(regionId);
+    return replica !== undefined && this.#transfer(replica, nodeId);
+  }
+
+  #transfer(replica: Replica, nodeId: number): boolean {
+    const started = replica.transferTo(nodeId, this.#env.clock.nowMs());
+    if (started) {
+      this.#busy.add(replica);
+      this.#stats.transfers++;
+    }
+    return started;
+  }
+
+  // --- what it says of itself --------------------------------------------------------------------------------------
+
+  regionStatus(regionId: number): ReplicaStatus | undefined {
+    return this.#replicas.get(regionId)?.status();
+  }
+
+  listRegions(): ReplicaStatus[] {
+    return [...this.#replicas.values()].map((replica) => replica.status());
+  }
+
+  stats(): ShardStats {
+    const { store } = this.#env;
+    return {
+      ...this.#stats,
+      ...this.#replicaStats,
+      ...this.#outbox.stats,
+      responses: this.#responder.responsesSent,
+      errorResponses: this.#responder.errorsSent,
+      storeWrites: store.stats.writes,
+      storeSyncs: store.stats.syncs,
+      storeWrittenBytes: store.stats.writtenBytes,
+      regions: this.#replicas.size,
+      leaders: this.leaderCount,
+      inboxFrames: this.#inbox.length,
+    };
+  }
+
+  #drop(reason: keyof ShardStats['dropped']): void {
+    this.#stats.dropped[reason]++;
+  }
+
+  #anomaly(what: string, error: MraftError | undefined, regionId: number): void {
+    this.#stats.anomalies++;
+    this.#env.events.onAnomaly(what, error, regionId);
+  }
+}

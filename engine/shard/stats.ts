@@ -1,0 +1,92 @@
+/** What a shard counts since it was opened; sums over workers become the node's metrics. */
+
+export interface DroppedFrames {
+  inboxFull: number;
+  malformed: number;
+  otherCluster: number;
+  otherSender: number;
+  otherPeer: number;
+  olderBoot: number;
+  tooManyNodes: number;
+  unknownRegion: number;
+}
+
+export interface ShardStats {
+  turns: number;
+  turnMs: number;
+  persistMs: number;
+  slowestPersistMs: number;
+  applyMs: number;
+  peerFramesReceived: number;
+  requestFrames: number;
+  requests: number;
+  forwarded: number;
+  transfers: number;
+  anomalies: number;
+  dropped: DroppedFrames;
+
+  proposals: number;
+  entriesProposed: number;
+  entriesApplied: number;
+  pointReads: number;
+  scans: number;
+
+  peerFramesSent: number;
+  peerBytesSent: number;
+  peerMessagesSent: number;
+  peerFramesRefused: number;
+  responses: number;
+  errorResponses: number;
+
+  storeWrites: number;
+  storeSyncs: number;
+  storeWrittenBytes: number;
+
+  // As of now, not since the start.
+  regions: number;
+  leaders: number;
+  inboxFrames: number;
+}
+
+export function emptyShardStats(): ShardStats {
+  return {
+    turns: 0,
+    turnMs: 0,
+    persistMs: 0,
+    slowestPersistMs: 0,
+    applyMs: 0,
+    peerFramesReceived: 0,
+    requestFrames: 0,
+    requests: 0,
+    forwarded: 0,
+    transfers: 0,
+    anomalies: 0,
+    dropped: {
+      inboxFull: 0,
+      malformed: 0,
+      otherCluster: 0,
+      otherSender: 0,
+      otherPeer: 0,
+      olderBoot: 0,
+      tooManyNodes: 0,
+      unknownRegion: 0,
+    },
+    proposals: 0,
+    entriesProposed: 0,
+    entriesApplied: 0,
+    pointReads: 0,
+    scans: 0,
+    peerFramesSent: 0,
+    peerBytesSent: 0,
+    peerMessagesSent: 0,
+    peerFramesRefused: 0,
+    responses: 0,
+    errorResponses: 0,
+    storeWrites: 0,
+    storeSyncs: 0,
+    storeWrittenBytes: 0,
+    regions: 0,
+    leaders: 0,
+    inboxFrames: 0,
+  };
+}

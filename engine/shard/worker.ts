@@ -1,0 +1,186 @@
+/**
+ * The entry of a worker thread: puts a shard on real parts (the shared database, a NATS connection of its own, the
+ * clock) and runs its turns until it is told to stop. Piscina runs it as one task that does not end.
+ */
+
+import { attachRocks, type RocksStore } from '../store/rocks-store.ts';
+import { connectLink, type Link } from '../../rpc/nats/index.ts';
+import { StorageFailure } from '../../rpc/wire/errors.ts';
+import { subjects, type Lane } from '../../rpc/wire/subjects.ts';
+import { offerControl } from './control.ts';
+import { EventLoop } from './event-loop.ts';
+import { ownBytes, type FromWorker, type ToWorker, type WorkerTask } from './port-messages.ts';
+import type { ShardEvents, ShardTransport } from './ports.ts';
+import { Shard } from './shard.ts';
+
+const LANE: Lane = 'raft';
+const GIVE_BACK_EVERY_MS = 1_000;
+const GIVE_BACK_AT_ONCE = 4;
+
+/** Runs one worker. Resolves when it was told to stop; rejects when it must not go on. */
+export default async function runWorker(task: WorkerTask): Promise<void> {
+  const worker = new WorkerThread(task);
+  await worker.run();
+}
+
+class WorkerThread {
+  readonly #task: WorkerTask;
+  readonly #store: RocksStore;
+  readonly #shard: Shard;
+  readonly #loop: EventLoop;
+  #link: Link | undefined;
+  #giveBackTimer: NodeJS.Timeout | undefined;
+  #stop: () => void = () => {};
+  #stoppedByCall: Promise<void>;
+
+  constructor(task: WorkerTask) {
+    this.#task = task;
+    this.#stoppedByCall = new Promise((resolve) => (this.#stop = resolve));
+    this.#store = attachRocks(task.storeHandle);
+    const clock = { nowMs: () => performance.now() };
+    this.#shard = new Shard(task.config, {
+      store: this.#store,
+      clock,
+      random: Math.random,
+      transport: this.#transport(),
+      events: this.#events(),
+    });
+    this.#loop = new EventLoop(
+      this.#shard,
+      clock,
+      task.config.tickMs,
+      (error) => this.#notice('error', error.message, { code: error.code }),
+      (error) => this.#die(error),
+    );
+  }
+
+  async run(): Promise<void> {
+    const { dataPort, controlPort, regions } = this.#task;
+    dataPort.on('message', (message: ToWorker) => this.#onMessage(message));
+    offerControl(
+      {
+        stats: () => this.#shard.stats(),
+        listRegions: () => this.#shard.listRegions(),
+        regionStatus: (regionId) => this.#shard.regionStatus(regionId),
+        handOver: () => {
+          this.#shard.handOver();
+          this.#loop.wake();
+          return this.#shard.leaderCount;
+        },
+        transferLeader: (regionId, nodeId) => {
+          const started = this.#shard.transferLeader(regionId, nodeId);
+          this.#loop.wake();
+          return started;
+        },
+        stop: () => this.#stop(),
+      },
+      controlPort,
+    );
+    for (const region of regions) this.#shard.openRegion(region);
+    await this.#connect();
+    this.#loop.start();
+    this.#giveBackTimer = setInterval(() => {
+      this.#shard.giveBackLeaders(GIVE_BACK_AT_ONCE);
+      this.#loop.wake();
+    }, GIVE_BACK_EVERY_MS);
+    this.#post({ kind: 'serving' });
+    await this.#stoppedByCall;
+    await this.#close();
+  }
+
+  async #connect(): Promise<void> {
+    const { servers, config } = this.#task;
+    if (servers.length === 0) return;
+    const { cluster, nodeId, worker } = config;
+    const link = await connectLink({
+      servers,
+      name: `mraft ${cluster} node ${nodeId} worker ${worker}`,
+      keepTrying: true,
+      onUnreachable: (error, attempt) => {
+        if (isRoundNumber(attempt)) this.#notice('warn', `${error.message}; trying on`, { attempt });
+      },
+      onPermissionError: (operation, subject) =>
+        this.#notice('error', `the broker refuses ${operation} of ${subject}`, { subject }),
+      onHandlerError: (error) => this.#die(error),
+    });
+    this.#link = link;
+    link.subscribe(subjects.peers(cluster, nodeId, worker), (data, subject) => {
+      this.#shard.receivePeerFrame(data, senderOf(subject));
+      this.#loop.wake();
+    });
+    link.subscribe(subjects.client(cluster, nodeId, worker), (data, _subject, replyTo) => {
+      if (replyTo === undefined) return;
+      this.#shard.receiveRequests(data, replyTo);
+      this.#loop.wake();
+    });
+    link.flushNow();
+  }
+
+  #onMessage(message: ToWorker): void {
+    if (message.kind === 'requests') this.#shard.receiveRequests(message.frame, message.origin);
+    else this.#shard.receivePeerFrame(message.frame, message.fromNode);
+    this.#loop.wake();
+  }
+
+  #transport(): ShardTransport {
+    const { cluster, nodeId } = this.#task.config;
+    return {
+      sendPeerFrame: (to, worker, frame) =>
+        this.#link?.publish(subjects.peer(cluster, to, worker, LANE, nodeId), frame) ?? false,
+      respond: (origin, frame) => {
+        if (origin === '') this.#post({ kind: 'responses', frame: ownBytes(frame) });
+        else this.#link?.publish(origin, frame);
+      },
+      forwardPeerFrame: (worker, frame, fromNode) =>
+        this.#post({ kind: 'forwardPeerFrame', worker, frame: ownBytes(frame), fromNode }),
+      forwardRequests: (worker, origin, frame) =>
+        this.#post({ kind: 'forwardRequests', worker, origin, frame: ownBytes(frame) }),
+      flush: () => this.#link?.flushNow(),
+    };
+  }
+
+  #events(): ShardEvents {
+    return {
+      onLeader: (regionId, leaderNodeId, term) => this.#post({ kind: 'leader', regionId, leaderNodeId, term }),
+      onNode: (nodeId, workers, bootEpoch) => this.#post({ kind: 'node', nodeId, workers, bootEpoch }),
+      onAnomaly: (what, error, regionId) =>
+        this.#notice('error', error?.message ?? what, { what, regionId, code: error?.code }),
+    };
+  }
+
+  #post(message: FromWorker): void {
+    this.#task.dataPort.postMessage(message);
+  }
+
+  #notice(level: 'warn' | 'error', message: string, fields: object): void {
+    this.#post({ kind: 'notice', level, message, fields });
+  }
+
+  /** Ends the thread; what it had not persisted is gone, as after a crash of the process. */
+  #die(error: unknown): void {
+    if (error instanceof StorageFailure) this.#post({ kind: 'fatal', code: error.code, message: error.message });
+    setImmediate(() => {
+      throw error;
+    });
+  }
+
+  async #close(): Promise<void> {
+    this.#loop.stop();
+    clearInterval(this.#giveBackTimer);
+    await this.#link?.close();
+    await this.#store.close();
+    this.#task.dataPort.close();
+    this.#task.controlPort.close();
+  }
+}
+
+/** The last token of a peer subject is the sender. */
+function senderOf(subject: string): number {
+  return Number(subject.slice(subject.lastIndexOf('.') + 1));
+}
+
+/** 1, 10, 100 …: how often something that repeats is worth a line. */
+function isRoundNumber(attempt: number): boolean {
+  return Number.isInteger(Math.log10(attempt));
+}
+
