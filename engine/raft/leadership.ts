@@ -160,7 +160,7 @@ export class Leadership {
     // It answers, and an append that is this old it has not answered: take it for lost.
     if (nowMs - progress.appendSentMs < this.config.heartbeatMs) return;
     progress.probeSent = false;
-    progress.inflights.freeOldest();
+    if (progress.inflights.full) progress.inflights.freeOldest();
     progress.nudge = true;
     this.appendDue = true;
   }

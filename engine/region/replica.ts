@@ -278,7 +278,7 @@ export class Replica {
   persisted(): void {
     const ready = this.#ready!;
     const last = ready.entries.at(-1);
-    this.raft.persisted(last?.index ?? 0, last?.term ?? 0);
+    if (last) this.raft.persisted(last.index, last.term);
     this.#send(ready.durableMessages);
     this.#noticeLeader();
   }

@@ -31,7 +31,7 @@ export function storageError(thrown: unknown, doing: string): MraftError {
     return new DiskFull(`no room on the disk of the data directory while ${doing}: free some space`, { cause });
   }
   return new StorageFailure(
-    `the store failed while ${doing}: ${cause.message}; check the disk, then start the node again`,
+    `the store failed while ${doing}: ${rootCause(cause).message}; check the disk, then start the node again`,
     { cause },
   );
 }

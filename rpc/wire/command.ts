@@ -43,6 +43,7 @@ const THIRD_BYTES = (3 << 3) | 2;
 const PAYLOAD_EPOCH = (1 << 3) | 2;
 const PAYLOAD_COMMAND = (2 << 3) | 2;
 const PAYLOAD_CONDITIONAL = (3 << 3) | 0;
+const PAYLOAD_EXCLUSIVE = (4 << 3) | 0;
 const EPOCH_VERSION = (1 << 3) | 0;
 const EPOCH_CONF_VERSION = (2 << 3) | 0;
 
@@ -163,17 +164,22 @@ export interface EpochNumbers {
   readonly confVersion: number;
 }
 
-/**
- * Joins encoded commands into the payload of one entry; the commands are copied. `conditional`: some call reads before
- * it writes, so that whoever applies the entry must see its own unwritten writes.
- */
+/** What whoever applies an entry must know before it begins. */
+export interface PayloadNature {
+  /** Some call reads before it writes, so it must see the writes that came before it and are not in the store yet. */
+  readonly conditional: boolean;
+  /** One deleteRange and nothing else, so everything before it must be in the store. */
+  readonly exclusive: boolean;
+}
+
+/** Joins encoded commands into the payload of one entry; the commands are copied. */
 export function encodePayload(
   epoch: EpochNumbers,
-  conditional: boolean,
+  nature: PayloadNature,
   commands: readonly Uint8Array[],
 ): Uint8Array {
   const epochSize = 2 + varintBytes(epoch.version) + varintBytes(epoch.confVersion);
-  let size = fieldBytes(epochSize) + (conditional ? 2 : 0);
+  let size = fieldBytes(epochSize) + (nature.conditional ? 2 : 0) + (nature.exclusive ? 2 : 0);
   for (const command of commands) size += fieldBytes(command.length);
   const target = Buffer.allocUnsafe(size);
   let at = writeHeader(target, 0, PAYLOAD_EPOCH, epochSize);
@@ -181,8 +187,12 @@ export function encodePayload(
   at = writeVarint(target, at, epoch.version);
   target[at++] = EPOCH_CONF_VERSION;
   at = writeVarint(target, at, epoch.confVersion);
-  if (conditional) {
+  if (nature.conditional) {
     target[at++] = PAYLOAD_CONDITIONAL;
+    target[at++] = 1;
+  }
+  if (nature.exclusive) {
+    target[at++] = PAYLOAD_EXCLUSIVE;
     target[at++] = 1;
   }
   for (const command of commands) at = writeBytes(target, at, PAYLOAD_COMMAND, command);
@@ -379,6 +389,7 @@ export class PayloadCursor {
   version = 0;
   confVersion = 0;
   conditional = false;
+  exclusive = false;
   readonly #reader: VarintReader;
 
   constructor(bytes: Uint8Array) {
@@ -393,10 +404,15 @@ export class PayloadCursor {
       else if (tag === EPOCH_CONF_VERSION) this.confVersion = reader.next();
       else throw new MalformedRequest('an epoch has an unknown field');
     }
-    if (reader.at < reader.end && this.bytes[reader.at] === PAYLOAD_CONDITIONAL) {
-      reader.at++;
-      this.conditional = reader.next() !== 0;
-    }
+    this.conditional = this.#readFlag(PAYLOAD_CONDITIONAL);
+    this.exclusive = this.#readFlag(PAYLOAD_EXCLUSIVE);
+  }
+
+  #readFlag(tag: number): boolean {
+    const reader = this.#reader;
+    if (reader.at >= reader.end || this.bytes[reader.at] !== tag) return false;
+    reader.at++;
+    return reader.next() !== 0;
   }
 
   /** A cursor over the next command, undefined behind the last. */

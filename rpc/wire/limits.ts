@@ -102,6 +102,12 @@ export const LIMITS = {
   clientPendingBytes: 64 * MIB,
   /** Frames to one worker that are sent and not answered; calls gather behind them, which is what makes batches. */
   clientInflightFrames: 2,
+  /** Full frames do not wait for answers up to so many bytes to one worker. */
+  clientInflightBytes: 4 * MIB,
+  /** A frame that is unanswered for so long stops holding back the next. */
+  clientFramePatienceMs: 75,
+  /** Requests given up on whose late answer would still be taken. */
+  clientLateRequests: 4096,
   /** Regions in one client's route cache. */
   clientRoutes: 100_000,
 } as const;

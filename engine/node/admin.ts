@@ -1,0 +1,69 @@
+/** The questions that a node answers over NATS: `routes` (any node), `status` and `region` (every node). */
+
+import { decode, encode, mraft } from '../../rpc/wire/codec.ts';
+import { toWireError } from '../../rpc/wire/error-codec.ts';
+import { ClusterMismatch, asMraftError } from '../../rpc/wire/errors.ts';
+import type { Link } from '../../rpc/nats/index.ts';
+import { QUEUE_GROUP, subjects } from '../../rpc/wire/subjects.ts';
+import type { ReplicaStatus } from '../region/replica.ts';
+
+export interface AdminAnswers {
+  readonly cluster: string;
+  routes(): mraft.IRoutesResponse;
+  status(): Promise<object>;
+  /** Undefined: no replica of it here. */
+  region(regionId: number): Promise<ReplicaStatus | undefined>;
+}
+
+/** Subscribes to the questions. Whatever is sent there, it is answered or dropped, and nothing is thrown. */
+export function serveAdmin(link: Link, answers: AdminAnswers): void {
+  const { cluster } = answers;
+  link.subscribe(
+    subjects.admin(cluster, 'routes'),
+    (data, _subject, replyTo) => {
+      if (replyTo !== undefined) link.publish(replyTo, answerRoutes(answers, data));
+    },
+    { queue: QUEUE_GROUP },
+  );
+  answerInJson(link, subjects.admin(cluster, 'status'), () => answers.status());
+  answerInJson(link, subjects.admin(cluster, 'region'), async (question) => {
+    const regionId = Number((JSON.parse(question) as { regionId?: unknown }).regionId);
+    const status = await answers.region(regionId);
+    return status && regionJson(status);
+  });
+}
+
+function answerRoutes(answers: AdminAnswers, question: Uint8Array): Uint8Array {
+  try {
+    const { cluster } = decode(mraft.RoutesRequest, question);
+    if (cluster !== answers.cluster) {
+      throw new ClusterMismatch(`this is cluster ${answers.cluster}, the request is for another`, { field: 'cluster' });
+    }
+    return encode(mraft.RoutesResponse, answers.routes());
+  } catch (error) {
+    return encode(mraft.RoutesResponse, { error: toWireError(error) });
+  }
+}
+
+/** An `answer` of undefined is none: this node has nothing to say. */
+function answerInJson(link: Link, subject: string, answer: (question: string) => Promise<unknown>): void {
+  link.subscribe(subject, (data, _subject, replyTo) => {
+    if (replyTo === undefined) return;
+    const reply = (body: unknown): void => {
+      if (body !== undefined) link.publish(replyTo, Buffer.from(JSON.stringify(body)));
+    };
+    Promise.resolve()
+      .then(() => answer(Buffer.from(data).toString()))
+      .then(reply, (thrown: unknown) => {
+        const { code, message, retryable } = asMraftError(thrown);
+        reply({ error: { code, message, retryable } });
+      });
+  });
+}
+
+/** Keys in base64: they are bytes. */
+function regionJson({ region, ...rest }: ReplicaStatus): object {
+  const base64 = (key: Uint8Array): string => Buffer.from(key).toString('base64');
+  return { ...rest, region: { ...region, startKey: base64(region.startKey), endKey: base64(region.endKey) } };
+}
+

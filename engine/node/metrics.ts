@@ -1,0 +1,114 @@
+/** A node's metrics for Prometheus: gathered from its workers when they are asked for, on the loopback address only. */
+
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Counter, Gauge, Registry, collectDefaultMetrics } from 'prom-client';
+import { InvalidConfig } from '../../rpc/wire/errors.ts';
+import type { NodeStatus } from './status.ts';
+
+type NumberField = { [K in keyof NodeStatus]: NodeStatus[K] extends number ? K : never }[keyof NodeStatus];
+
+const COUNTERS: readonly (readonly [name: string, field: NumberField, help: string])[] = [
+  ['mraft_turns_total', 'turns', 'Turns of all workers'],
+  ['mraft_store_writes_total', 'storeWrites', 'Batches written to the store'],
+  ['mraft_store_syncs_total', 'storeSyncs', 'Batches that were synced: fsyncs of the shared log'],
+  ['mraft_store_written_bytes_total', 'storeWrittenBytes', 'Keys and values written to the store'],
+  ['mraft_requests_total', 'requests', 'Requests of clients'],
+  ['mraft_request_frames_total', 'requestFrames', 'Frames of clients'],
+  ['mraft_error_responses_total', 'errorResponses', 'Requests answered with an error'],
+  ['mraft_proposals_total', 'proposals', 'Commands proposed here'],
+  ['mraft_entries_proposed_total', 'entriesProposed', 'Entries that the proposed commands were joined into'],
+  ['mraft_entries_applied_total', 'entriesApplied', 'Entries applied'],
+  ['mraft_point_reads_total', 'pointReads', 'Keys read'],
+  ['mraft_scans_total', 'scans', 'Pages scanned'],
+  ['mraft_peer_frames_sent_total', 'peerFramesSent', 'Frames sent to peers'],
+  ['mraft_peer_frames_received_total', 'peerFramesReceived', 'Frames taken from peers'],
+  ['mraft_peer_frames_refused_total', 'peerFramesRefused', 'Frames to peers that the connection did not take'],
+  ['mraft_peer_bytes_sent_total', 'peerBytesSent', 'Bytes sent to peers'],
+  ['mraft_leader_transfers_total', 'transfers', 'Leaderships handed over on purpose'],
+  ['mraft_worker_restarts_total', 'workerRestarts', 'Worker threads started again after a crash'],
+  ['mraft_anomalies_total', 'anomalies', 'Things that should not be and were contained'],
+];
+
+const GAUGES: readonly (readonly [name: string, field: NumberField, help: string])[] = [
+  ['mraft_regions', 'regions', 'Replicas on this node'],
+  ['mraft_leaders', 'leaders', 'Regions led by this node'],
+  ['mraft_regions_without_leader', 'leaderlessRegions', 'Regions of which this node knows no leader'],
+  ['mraft_workers', 'workers', 'Worker threads'],
+  ['mraft_inbox_frames', 'inboxFrames', 'Frames that wait for a turn'],
+];
+
+export class MetricsServer {
+  readonly #server: Server;
+
+  private constructor(server: Server) {
+    this.#server = server;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** Serves `/metrics` on 127.0.0.1; port 0 takes any free one. @throws InvalidConfig when the port is taken */
+  static async start(port: number, readStatus: () => Promise<NodeStatus>): Promise<MetricsServer> {
+    const registry = new Registry();
+    collectDefaultMetrics({ register: registry });
+    const refresh = defineMetrics(registry);
+    const server = createServer((request, response) => {
+      if (request.method !== 'GET' || request.url?.split('?')[0] !== '/metrics') {
+        response.writeHead(404).end('metrics are at /metrics\n');
+        return;
+      }
+      readStatus()
+        .then((status) => {
+          refresh(status);
+          return registry.metrics();
+        })
+        .then(
+          (text) => response.writeHead(200, { 'content-type': registry.contentType }).end(text),
+          (error: Error) => response.writeHead(503).end(`${error.message}\n`),
+        );
+    });
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', (cause) =>
+        reject(
+          new InvalidConfig(`metricsPort: 127.0.0.1:${port} cannot be used: ${cause.message}`, {
+            field: 'metricsPort',
+            cause,
+          }),
+        ),
+      );
+      server.listen(port, '127.0.0.1', resolve);
+    });
+    server.unref();
+    return new MetricsServer(server);
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+  }
+}
+
+/** Makes the metrics; the returned function sets them from a status. */
+function defineMetrics(registry: Registry): (status: NodeStatus) => void {
+  const registers = [registry];
+  const counters = COUNTERS.map(([name, field, help]) => ({ metric: new Counter({ name, help, registers }), field }));
+  const gauges = GAUGES.map(([name, field, help]) => ({ metric: new Gauge({ name, help, registers }), field }));
+  const dropped = new Counter({
+    name: 'mraft_dropped_total',
+    help: 'Frames and messages dropped, by reason',
+    labelNames: ['reason'],
+    registers,
+  });
+  return (status) => {
+    for (const { metric, field } of counters) {
+      metric.reset();
+      metric.inc(status[field]);
+    }
+    for (const { metric, field } of gauges) metric.set(status[field]);
+    dropped.reset();
+    for (const [reason, count] of Object.entries(status.dropped)) dropped.inc({ reason }, count);
+  };
+}
+

@@ -1,0 +1,247 @@
+/** One node: the database, its workers, its connection to the others, and a client of its own. Put together here. */
+
+import { createClient, serveKv, NatsTransport, type Client } from '../../rpc/client/index.ts';
+import { connectLink, type Link } from '../../rpc/nats/index.ts';
+import { StorageFailure, errorFromCode, type MraftError } from '../../rpc/wire/errors.ts';
+import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
+import type { Region } from '../../rpc/wire/region.ts';
+import type { Logger, NodeConfig } from '../config.ts';
+import type { ReplicaStatus } from '../region/replica.ts';
+import { WorkerPool } from '../shard/pool.ts';
+import type { FromWorker } from '../shard/port-messages.ts';
+import { nextBootEpoch, openDataDir } from '../store/data-dir.ts';
+import type { Store } from '../store/port.ts';
+import { listRegions, putRegion } from '../store/region-records.ts';
+import { openRocks, type RocksOwner } from '../store/rocks-store.ts';
+import { serveAdmin } from './admin.ts';
+import { initialRegions } from './bootstrap.ts';
+import { LocalTransport } from './local-transport.ts';
+import { MetricsServer } from './metrics.ts';
+import { RouteTable } from './route-table.ts';
+import { sumStats, type NodeStatus } from './status.ts';
+import { VERSION } from './version.ts';
+
+/** How long a leaving node tries to hand its leaderships over, and how often it looks. */
+const HANDOVER_MS = 4_000;
+const HANDOVER_POLL_MS = 50;
+
+interface Parts {
+  readonly owner: RocksOwner;
+  readonly routes: RouteTable;
+  readonly bootEpoch: number;
+}
+
+export class Node {
+  readonly #config: NodeConfig;
+  readonly #logger: Logger;
+  readonly #owner: RocksOwner;
+  readonly #routes: RouteTable;
+  readonly #bootEpoch: number;
+  readonly #startedMs = performance.now();
+  readonly #pool: WorkerPool;
+  #link: Link | undefined;
+  #transport: LocalTransport | undefined;
+  #client: Client | undefined;
+  #metrics: MetricsServer | undefined;
+  #stopping: Promise<void> | undefined;
+  #fail: (error: MraftError) => void = () => {};
+  /** Resolves when the node cannot go on (its disk failed); `stop` it then. */
+  readonly failed: Promise<MraftError>;
+
+  /**
+   * Starts a node; resolves when its workers serve (regions may still be without a leader).
+   * @throws DataDirMismatch, DataDirInUse, DataDirUnusable, DiskFull, StorageFailure, InvalidConfig
+   */
+  static async start(config: NodeConfig, logger: Logger): Promise<Node> {
+    const dataDir = openDataDir(config.dataDir, { cluster: config.cluster, nodeId: config.nodeId });
+    const owner = await openRocks({ dir: dataDir.storeDir });
+    let node: Node | undefined;
+    try {
+      const bootEpoch = nextBootEpoch(dataDir.dir, Date.now());
+      const regions = openRegions(owner.store(), config);
+      const routes = new RouteTable(config.nodeId, config.workers, regions);
+      node = new Node(config, logger, { owner, routes, bootEpoch }, regions);
+      await node.#serve();
+      return node;
+    } catch (error) {
+      if (node) await node.stop();
+      else await owner.close();
+      throw error;
+    }
+  }
+
+  private constructor(config: NodeConfig, logger: Logger, parts: Parts, regions: readonly Region[]) {
+    this.#config = config;
+    this.#logger = logger;
+    this.#owner = parts.owner;
+    this.#routes = parts.routes;
+    this.#bootEpoch = parts.bootEpoch;
+    this.failed = new Promise((resolve) => (this.#fail = resolve));
+    const { cluster, nodeId, workers, tickMs, electionTimeoutMs, heartbeatMs, maxClockDrift } = config;
+    this.#pool = new WorkerPool({
+      config: {
+        cluster,
+        nodeId,
+        workers,
+        tickMs,
+        bootEpoch: parts.bootEpoch,
+        timings: { electionTimeoutMs, heartbeatMs, maxClockDrift },
+      },
+      storeHandle: parts.owner.handle,
+      servers: config.nats,
+      regions,
+      onMessage: (worker, message) => this.#onMessage(worker, message),
+      onCrash: (worker, error, delayMs) =>
+        logger.error({ worker, err: error, delayMs }, `worker ${worker} died and is started again`),
+    });
+  }
+
+  async #serve(): Promise<void> {
+    const { cluster, nodeId, nats, metricsPort } = this.#config;
+    if (metricsPort !== undefined) this.#metrics = await MetricsServer.start(metricsPort, () => this.status());
+    if (nats.length > 0) this.#link = await this.#connect();
+    const remote = this.#link && new NatsTransport(this.#link, cluster);
+    this.#transport = new LocalTransport(nodeId, this.#pool, this.#routes, remote);
+    this.#client = createClient(this.#transport, { cluster });
+    await this.#pool.start();
+    if (!this.#link) return;
+    serveAdmin(this.#link, {
+      cluster,
+      routes: () => this.#routes.toWire(),
+      status: () => this.status(),
+      region: (regionId) => this.regionStatus(regionId),
+    });
+    await serveKv(this.#link, cluster, this.#client, { version: VERSION });
+  }
+
+  #connect(): Promise<Link> {
+    const { cluster, nodeId, nats } = this.#config;
+    let warned = false;
+    return connectLink({
+      servers: nats,
+      name: `mraft ${cluster} node ${nodeId}`,
+      keepTrying: true,
+      onUnreachable: (error) => {
+        if (!warned) this.#logger.warn({ nats }, `${error.message}; trying on`);
+        warned = true;
+      },
+      onPermissionError: (operation, subject) =>
+        this.#logger.error({ subject }, `the broker refuses ${operation} of ${subject}`),
+      onHandlerError: (error) => this.#logger.error({ err: error }, 'a message could not be handled'),
+    });
+  }
+
+  /** The key-value interface of this node's program. */
+  get client(): Client {
+    return this.#client!;
+  }
+
+  get metricsPort(): number | undefined {
+    return this.#metrics?.port;
+  }
+
+  get config(): NodeConfig {
+    return this.#config;
+  }
+
+  // --- what workers say --------------------------------------------------------------------------------------------
+
+  #onMessage(worker: number, message: FromWorker): void {
+    switch (message.kind) {
+      case 'responses':
+        this.#transport?.receive(message.frame);
+        return;
+      case 'forwardRequests':
+        this.#pool.post(message.worker, { kind: 'requests', frame: message.frame, origin: message.origin });
+        return;
+      case 'forwardPeerFrame':
+        this.#pool.post(message.worker, { kind: 'peerFrame', frame: message.frame, fromNode: message.fromNode });
+        return;
+      case 'leader':
+        this.#routes.noteLeader(message.regionId, message.leaderNodeId, message.term);
+        return;
+      case 'node':
+        this.#routes.noteNode(message.nodeId, message.workers);
+        return;
+      case 'notice':
+        this.#logger[message.level]({ worker, ...message.fields }, message.message);
+        return;
+      case 'fatal':
+        this.#fail(errorFromCode(message.code, message.message));
+        return;
+      case 'serving':
+    }
+  }
+
+  // --- questions ---------------------------------------------------------------------------------------------------
+
+  async status(): Promise<NodeStatus> {
+    const stats = sumStats(await this.#pool.askAll((control) => control.stats()));
+    return {
+      nodeId: this.#config.nodeId,
+      cluster: this.#config.cluster,
+      version: VERSION,
+      bootEpoch: this.#bootEpoch,
+      uptimeMs: Math.round(performance.now() - this.#startedMs),
+      workers: this.#config.workers,
+      workerRestarts: this.#pool.restarts,
+      leaderlessRegions: this.#routes.leaderlessRegions,
+      ...stats,
+    };
+  }
+
+  /** The replica of a region on this node; undefined where there is none. */
+  regionStatus(regionId: number): Promise<ReplicaStatus | undefined> {
+    const worker = homeWorker(slotOfRegion(regionId), this.#config.workers);
+    return this.#pool.ask(worker, (control) => control.regionStatus(regionId));
+  }
+
+  /** All replicas on this node. */
+  async regions(): Promise<ReplicaStatus[]> {
+    return (await this.#pool.askAll((control) => control.listRegions())).flat();
+  }
+
+  /** Asks the leader of a region, if it is here, to hand over to another node. */
+  transferLeader(regionId: number, nodeId: number): Promise<boolean> {
+    const worker = homeWorker(slotOfRegion(regionId), this.#config.workers);
+    return this.#pool.ask(worker, (control) => control.transferLeader(regionId, nodeId));
+  }
+
+  // --- leaving -----------------------------------------------------------------------------------------------------
+
+  /** Hands leaderships over, lets what runs end, closes everything. A second call waits for the first. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    if (this.#config.initialNodes.length > 1) await this.#handOver();
+    await this.#client?.close();
+    await this.#pool.stop();
+    await this.#link?.close();
+    await this.#metrics?.close();
+    await this.#owner.close();
+  }
+
+  async #handOver(): Promise<void> {
+    const deadlineMs = performance.now() + HANDOVER_MS;
+    for (;;) {
+      const left = await this.#pool.askAll((control) => control.handOver());
+      if (left.every((count) => count === 0) || performance.now() > deadlineMs) return;
+      await new Promise((resolve) => setTimeout(resolve, HANDOVER_POLL_MS));
+    }
+  }
+}
+
+/** The regions of this node: those of the store, or at the first start those that the cluster begins with. */
+function openRegions(store: Store, config: NodeConfig): Region[] {
+  const known = listRegions(store);
+  if (known.length > 0) return known;
+  const own = initialRegions(config).filter((region) => region.peers.some((peer) => peer.nodeId === config.nodeId));
+  if (own.length === 0) throw new StorageFailure('this node has no region in the initial cluster');
+  const batch = store.createBatch();
+  for (const region of own) putRegion(batch, region);
+  store.write(batch, { sync: true });
+  return own;
+}

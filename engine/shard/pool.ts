@@ -1,0 +1,178 @@
+/**
+ * The workers of a node: the only import of piscina. Each worker is one task that does not end, in a thread of its own;
+ * a thread that dies is replaced by Piscina, its task is started again here, and the other workers do not notice.
+ */
+
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import { Piscina } from 'piscina';
+import { asMraftError, Unavailable, type MraftError } from '../../rpc/wire/errors.ts';
+import type { Region } from '../../rpc/wire/region.ts';
+import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
+import { controlClient, type WorkerControlClient } from './control.ts';
+import type { FromWorker, ToWorker, WorkerTask } from './port-messages.ts';
+import type { ShardConfig } from './ports.ts';
+
+export interface PoolOptions {
+  /** Of every worker; `worker` is set by the pool. */
+  readonly config: Omit<ShardConfig, 'worker'>;
+  readonly storeHandle: bigint;
+  readonly servers: readonly string[];
+  readonly regions: readonly Region[];
+  readonly onMessage: (worker: number, message: FromWorker) => void;
+  /** A worker's thread died and is started again after `delayMs`. */
+  readonly onCrash: (worker: number, error: MraftError, delayMs: number) => void;
+}
+
+interface Seat {
+  readonly worker: number;
+  dataPort: MessagePort | undefined;
+  controlPort: MessagePort | undefined;
+  control: WorkerControlClient | undefined;
+  /** Ends when the worker's task has. */
+  running: Promise<void>;
+  serving: boolean;
+  crashes: number;
+  startedMs: number;
+}
+
+const FIRST_RESTART_DELAY_MS = 50;
+const LONGEST_RESTART_DELAY_MS = 5_000;
+/** A worker that ran this long before it crashed is started again without delay. */
+const HEALTHY_AFTER_MS = 60_000;
+const STOP_TIMEOUT_MS = 3_000;
+
+export class WorkerPool {
+  readonly #options: PoolOptions;
+  readonly #piscina: Piscina<WorkerTask, void>;
+  readonly #seats: Seat[] = [];
+  #stopping = false;
+  #restarts = 0;
+  #wakeServing: () => void = () => {};
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+    const { workers } = options.config;
+    this.#piscina = new Piscina({
+      filename: new URL('./worker.js', import.meta.url).href,
+      minThreads: workers,
+      maxThreads: workers,
+      concurrentTasksPerWorker: 1,
+      idleTimeout: Infinity,
+      recordTiming: false,
+      atomics: 'disabled',
+    });
+    for (let worker = 0; worker < workers; worker++) {
+      this.#seats.push({
+        worker,
+        dataPort: undefined,
+        controlPort: undefined,
+        control: undefined,
+        running: Promise.resolve(),
+        serving: false,
+        crashes: 0,
+        startedMs: 0,
+      });
+    }
+  }
+
+  /** How often a worker was started again. */
+  get restarts(): number {
+    return this.#restarts;
+  }
+
+  /** Starts all workers and resolves when all serve. */
+  async start(): Promise<void> {
+    for (const seat of this.#seats) this.#launch(seat);
+    while (!this.#stopping && !this.#seats.every((seat) => seat.serving)) {
+      await new Promise<void>((resolve) => (this.#wakeServing = resolve));
+    }
+  }
+
+  #launch(seat: Seat): void {
+    const { config, storeHandle, servers, regions, onMessage } = this.#options;
+    const data = new MessageChannel();
+    const control = new MessageChannel();
+    seat.dataPort = data.port1;
+    seat.controlPort = control.port1;
+    seat.control = controlClient(control.port1, seat.worker);
+    seat.startedMs = performance.now();
+    data.port1.on('message', (message: FromWorker) => {
+      if (message.kind === 'serving') {
+        seat.serving = true;
+        this.#wakeServing();
+      } else {
+        onMessage(seat.worker, message);
+      }
+    });
+    const task: WorkerTask = {
+      config: { ...config, worker: seat.worker },
+      storeHandle,
+      servers,
+      regions: regions.filter((region) => homeWorker(slotOfRegion(region.regionId), config.workers) === seat.worker),
+      dataPort: data.port2,
+      controlPort: control.port2,
+    };
+    seat.running = this.#piscina
+      .run(task, { transferList: [data.port2, control.port2] })
+      .then(() => undefined)
+      .catch((error: unknown) => this.#onExit(seat, asMraftError(error)));
+  }
+
+  #onExit(seat: Seat, error: MraftError): void {
+    seat.serving = false;
+    seat.dataPort?.close();
+    seat.controlPort?.close();
+    seat.dataPort = undefined;
+    seat.control = undefined;
+    if (this.#stopping) return;
+    if (performance.now() - seat.startedMs > HEALTHY_AFTER_MS) seat.crashes = 0;
+    const delayMs = Math.min(FIRST_RESTART_DELAY_MS * 2 ** seat.crashes, LONGEST_RESTART_DELAY_MS);
+    seat.crashes++;
+    this.#restarts++;
+    this.#options.onCrash(seat.worker, error, delayMs);
+    setTimeout(() => {
+      if (!this.#stopping) this.#launch(seat);
+    }, delayMs);
+  }
+
+  /** Hands data to a worker; false while it is being started again. */
+  post(worker: number, message: ToWorker): boolean {
+    const port = this.#seats[worker]?.dataPort;
+    if (!port) return false;
+    port.postMessage(message);
+    return true;
+  }
+
+  isServing(worker: number): boolean {
+    return this.#seats[worker]?.serving ?? false;
+  }
+
+  /** Asks one worker. @throws Unavailable while it is being started again, or when it does not answer in time */
+  async ask<T>(worker: number, question: (control: WorkerControlClient) => Promise<T>): Promise<T> {
+    const control = this.#seats[worker]?.control;
+    if (!control) throw new Unavailable(`worker ${worker} is being started again`);
+    return question(control);
+  }
+
+  /** Asks all workers; those that do not answer are left out. */
+  async askAll<T>(question: (control: WorkerControlClient) => Promise<T>): Promise<T[]> {
+    const answers = await Promise.allSettled(this.#seats.map((seat) => this.ask(seat.worker, question)));
+    return answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));
+  }
+
+  /** Ends all workers after their current turn; those that do not end in time are terminated. */
+  async stop(): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    await this.askAll((control) => control.stop());
+    await Promise.race([
+      Promise.all(this.#seats.map((seat) => seat.running)),
+      new Promise((resolve) => setTimeout(resolve, STOP_TIMEOUT_MS).unref()),
+    ]);
+    await this.#piscina.destroy();
+    for (const seat of this.#seats) {
+      seat.dataPort?.close();
+      seat.controlPort?.close();
+    }
+  }
+}
