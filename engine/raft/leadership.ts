@@ -69,7 +69,7 @@ export class Leadership {
     this.progress = quorum.peers.map(
       (peerId) => new Progress(peerId, next, config.maxInflightAppends, config.maxInflightBytes, nowMs),
     );
-    this.progress[this.selfSlot]!.match = log.stable;
+    this.progress[this.selfSlot]!.accepted(log.stable);
     this.lease = new Lease(config.electionTimeoutMs, config.maxClockDrift);
     this.heartbeatDueMs = nowMs + config.heartbeatMs;
     this.quorumCheckDueMs = nowMs + config.electionTimeoutMs;
@@ -133,7 +133,7 @@ export class Leadership {
   persisted(): void {
     const own = this.progress[this.selfSlot]!;
     if (this.log.stable <= own.match) return;
-    own.match = this.log.stable;
+    own.accepted(this.log.stable);
     this.advanceCommit(own.match);
   }
 

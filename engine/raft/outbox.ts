@@ -22,6 +22,20 @@ export class Outbox {
     this.afterSync.push(message);
   }
 
+  /** As `sendDurable`, for an accepted append: it stands for the one before it, which it includes. */
+  acknowledge(message: RaftMessage): void {
+    const last = this.afterSync.at(-1);
+    const includes =
+      last?.kind === 'appendResponse' &&
+      !last.reject &&
+      last.to === message.to &&
+      last.term === message.term &&
+      last.index <= message.index &&
+      last.context <= message.context;
+    if (includes) this.afterSync.pop();
+    this.afterSync.push(message);
+  }
+
   takeNow(): RaftMessage[] {
     if (this.now.length === 0) return NONE;
     const taken = this.now;

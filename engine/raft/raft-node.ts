@@ -424,7 +424,8 @@ export class RaftNode {
   private onAppend(message: RaftMessage, now: number): void {
     const answer = this.heardLeader(message.from, now) ? acceptAppend(this.log, message) : undefined;
     if (answer === undefined) this.refusedCount++;
-    else this.outbox.sendDurable(answer);
+    else if (answer.reject) this.outbox.sendDurable(answer);
+    else this.outbox.acknowledge(answer);
   }
 
   private onHeartbeat(message: RaftMessage, now: number): void {
