@@ -221,7 +221,13 @@ function describe(error: unknown): string {
   const cause = error.cause === undefined ? '' : `\n  caused by: ${describe(error.cause)}`;
   const details = (error as { details?: unknown }).details;
   const difference = typeof details === 'string' ? `\n${details}` : '';
-  return `${error.stack ?? error.message}${difference}${cause}`;
+  return `${relevantStack(error)}${difference}${cause}`;
+}
+
+/** Without the frames of uvu, this file and Node. */
+function relevantStack(error: Error): string {
+  const lines = (error.stack ?? error.message).split('\n');
+  return lines.filter((line) => !/^\s+at .*(node_modules\/uvu|test\/harness\.[jt]s|node:)/.test(line)).join('\n');
 }
 
 function finish(): void {

@@ -27,6 +27,8 @@ interface FileResult {
   readonly failures: readonly { readonly test: string; readonly message: string }[];
   readonly durationMs: number;
   readonly output: string;
+  /** Whether the harness came to its end. */
+  readonly reported: boolean;
 }
 
 const running = new Set<number | undefined>();
@@ -112,7 +114,14 @@ function runFile(file: string): Promise<FileResult> {
       else if (failures.length === 0 && code !== 0) {
         failures.push({ test: file, message: `ended by ${signal ?? code} after its tests` });
       } else if (failures.length === 0 && passed === 0) failures.push({ test: file, message: 'ran no test' });
-      resolve({ file, passed, failures, durationMs: performance.now() - startedMs, output });
+      resolve({
+        file,
+        passed,
+        failures,
+        durationMs: performance.now() - startedMs,
+        output,
+        reported: report !== undefined,
+      });
     });
   });
 }
@@ -131,7 +140,8 @@ function print(result: FileResult): void {
   const seconds = (result.durationMs / 1000).toFixed(1);
   console.log(`${verdict}  ${result.file.replace(/\.test\.js$/, '')}  ${result.passed} passed, ${seconds} s`);
   if (result.failures.length === 0) return;
-  console.log(indent(result.output));
+  // A file that reported its failures has said there what went wrong; one that did not, only here.
+  if (!result.reported) console.log(indent(result.output));
   for (const { test, message } of result.failures) console.log(`  FAIL  ${test}\n${indent(message)}`);
 }
 
