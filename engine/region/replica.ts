@@ -27,6 +27,10 @@ import { ProposalQueue, type Proposal } from './proposals.ts';
 import { ReadQueue, type ReadRequest } from './reads.ts';
 import { SessionTable } from './sessions.ts';
 
+/** Values that are looked up together; bounds what is in memory beyond one answer. */
+const KEYS_PER_LOOKUP = 64;
+const NO_VALUE: mraft.IValue = {};
+
 /** A peer under load is always a few entries behind. */
 const IN_STEP_ENTRIES = 64;
 
@@ -328,12 +332,26 @@ export class Replica {
     const { requestId: id, keys, scan } = request;
     if (keys) {
       this.#stats.pointReads += keys.length;
-      const values = this.#env.store.getMany('data', keys);
-      return { id, read: { values: values.map((value) => (value === undefined ? {} : { value })) } };
+      return { id, read: { values: this.#readValues(keys) } };
     }
     this.#stats.scans++;
     const page = this.#scanPage(scan!);
     return { id, scan: { entries: page.entries as mraft.IKeyValue[], more: page.more } };
+  }
+
+  /** The values of the keys, in their order, up to what fits a frame: at least one, perhaps not all. */
+  #readValues(keys: readonly Uint8Array[]): mraft.IValue[] {
+    const values: mraft.IValue[] = [];
+    let sizeBytes = 0;
+    for (let from = 0; from < keys.length; from += KEYS_PER_LOOKUP) {
+      const part = keys.length <= KEYS_PER_LOOKUP ? keys : keys.slice(from, from + KEYS_PER_LOOKUP);
+      for (const value of this.#env.store.getMany('data', part)) {
+        sizeBytes += value?.length ?? 0;
+        if (sizeBytes > LIMITS.readBytes && values.length > 0) return values;
+        values.push(value === undefined ? NO_VALUE : { value });
+      }
+    }
+    return values;
   }
 
   #scanPage(scan: NonNullable<ReadRequest['scan']>): ScanPage {

@@ -20,6 +20,8 @@ export const LIMITS = {
   batchBytes: 512 * KIB,
   /** Most keys in one request of a batchGet that reaches a region. */
   readKeys: 4096,
+  /** Values in one answer to a read; one value may pass it alone. What is left is asked for again. */
+  readBytes: 256 * KIB,
   /** Longest session name. */
   sessionBytes: 64,
   /** Entries in one page of a scan. */

@@ -1,0 +1,225 @@
+/**
+ * Shards of several nodes in one thread, over in-memory stores, a network that is a list, and a clock that moves when it
+ * is told to: the production code of engine/shard and engine/region, step by step.
+ */
+
+import { Shard } from '../../engine/shard/shard.ts';
+import type { ShardTransport } from '../../engine/shard/ports.ts';
+import { MemoryStore } from '../../engine/store/memory-store.ts';
+import { encodeCommand, type Call, type Operation } from '../../rpc/wire/command.ts';
+import { decode, encode, mraft } from '../../rpc/wire/codec.ts';
+import type { Region } from '../../rpc/wire/region.ts';
+
+export const CLUSTER = 'virtual';
+
+interface Frame {
+  readonly to: number;
+  readonly from: number;
+  readonly bytes: Uint8Array;
+}
+
+export interface VirtualNode {
+  readonly nodeId: number;
+  readonly store: MemoryStore;
+  shard: Shard;
+  bootEpoch: number;
+  up: boolean;
+  readonly responses: Map<number, mraft.IResponse>;
+  readonly anomalies: string[];
+}
+
+/** Bytes of a text. */
+export const text = (value: string): Uint8Array => Buffer.from(value);
+
+export class VirtualCluster {
+  nowMs = 1_000;
+  readonly nodes = new Map<number, VirtualNode>();
+  readonly regions: readonly Region[];
+  /** A frame for which this answers true is lost. */
+  loses: (frame: { to: number; from: number }) => boolean = () => false;
+  #network: Frame[] = [];
+  #seed: number;
+  #nextId = 1;
+
+  constructor(options: { nodes?: number; regions?: readonly Region[]; seed?: number } = {}) {
+    const ids = Array.from({ length: options.nodes ?? 3 }, (_, i) => i + 1);
+    this.#seed = options.seed ?? 1;
+    this.regions = options.regions ?? [wholeRegion(ids)];
+    for (const nodeId of ids) this.#boot(nodeId, new MemoryStore(), 1);
+  }
+
+  #boot(nodeId: number, store: MemoryStore, bootEpoch: number): void {
+    const before = this.nodes.get(nodeId);
+    const node: VirtualNode = {
+      nodeId,
+      store,
+      shard: undefined as unknown as Shard,
+      bootEpoch,
+      up: true,
+      responses: before?.responses ?? new Map(),
+      anomalies: before?.anomalies ?? [],
+    };
+    node.shard = this.#shard(node);
+    this.nodes.set(nodeId, node);
+  }
+
+  #shard(node: VirtualNode): Shard {
+    const transport: ShardTransport = {
+      sendPeerFrame: (to, _worker, bytes) => {
+        this.#network.push({ to, from: node.nodeId, bytes });
+        return true;
+      },
+      respond: (_origin, frame) => {
+        for (const response of decode(mraft.ResponseFrame, frame).responses) node.responses.set(response.id ?? 0, response);
+      },
+      forwardPeerFrame: () => {},
+      forwardRequests: () => {},
+      flush: () => {},
+    };
+    const shard = new Shard(
+      {
+        cluster: CLUSTER,
+        nodeId: node.nodeId,
+        worker: 0,
+        workers: 1,
+        bootEpoch: node.bootEpoch,
+        tickMs: 50,
+        timings: { electionTimeoutMs: 800, heartbeatMs: 150, maxClockDrift: 0.1 },
+      },
+      {
+        store: node.store,
+        clock: { nowMs: () => this.nowMs },
+        random: () => this.#random(),
+        transport,
+        events: {
+          onLeader: () => {},
+          onNode: () => {},
+          onAnomaly: (what, error) => node.anomalies.push(`${what}: ${error?.code} ${error?.message}`),
+        },
+      },
+    );
+    for (const region of this.regions) {
+      if (region.peers.some((peer) => peer.nodeId === node.nodeId)) shard.openRegion(region);
+    }
+    return shard;
+  }
+
+  #random(): number {
+    this.#seed = (Math.imul(this.#seed, 1_664_525) + 1_013_904_223) >>> 0;
+    return this.#seed / 2 ** 32;
+  }
+
+  node(nodeId: number): VirtualNode {
+    return this.nodes.get(nodeId)!;
+  }
+
+  /** The process dies: what was not synced is lost. */
+  crash(nodeId: number): void {
+    const node = this.node(nodeId);
+    node.up = false;
+    node.store.crash();
+  }
+
+  restart(nodeId: number): void {
+    const { store, bootEpoch } = this.node(nodeId);
+    this.#boot(nodeId, store, bootEpoch + 1);
+  }
+
+  /** Runs turns and carries frames until nothing is left to do, without letting time pass. */
+  settle(): void {
+    for (let round = 0; round < 10_000; round++) {
+      let moved = false;
+      for (const node of this.nodes.values()) {
+        while (node.up && node.shard.hasWork) {
+          node.shard.turn();
+          moved = true;
+        }
+      }
+      const frames = this.#network;
+      this.#network = [];
+      for (const frame of frames) {
+        const target = this.node(frame.to);
+        if (!target.up || this.loses(frame)) continue;
+        target.shard.receivePeerFrame(frame.bytes, frame.from);
+        moved = true;
+      }
+      if (!moved) return;
+    }
+    throw new Error('the cluster does not come to rest');
+  }
+
+  /** Lets time pass in ticks. */
+  pass(ms: number): void {
+    for (const end = this.nowMs + ms; this.nowMs < end; ) {
+      this.nowMs += 50;
+      for (const node of this.nodes.values()) if (node.up) node.shard.requestTick();
+      this.settle();
+    }
+  }
+
+  /** Lets time pass until some node leads the region. */
+  elect(regionId = this.regions[0]!.regionId): VirtualNode {
+    for (let i = 0; i < 200; i++) {
+      const leader = this.leader(regionId);
+      if (leader) return leader;
+      this.pass(50);
+    }
+    throw new Error(`region ${regionId} elects no leader`);
+  }
+
+  leader(regionId = this.regions[0]!.regionId): VirtualNode | undefined {
+    return [...this.nodes.values()].find(
+      (node) => node.up && node.shard.regionStatus(regionId)?.raft.role === 'leader',
+    );
+  }
+
+  // --- requests ----------------------------------------------------------------------------------------------------
+
+  send(nodeId: number, request: mraft.IRequest): number {
+    const id = this.#nextId++;
+    const region = this.regions.find((candidate) => candidate.regionId === request.regionId) ?? this.regions[0]!;
+    const full = { regionId: region.regionId, epoch: region.epoch, timeoutMs: 1_000, ...request, id };
+    const frame = encode(mraft.RequestFrame, { cluster: CLUSTER, requests: [full] });
+    this.node(nodeId).shard.receiveRequests(frame, 'client');
+    return id;
+  }
+
+  /** Sends, lets the cluster come to rest, and takes the answer. */
+  ask(nodeId: number, request: mraft.IRequest): mraft.IResponse | undefined {
+    const id = this.send(nodeId, request);
+    this.settle();
+    return this.node(nodeId).responses.get(id);
+  }
+
+  write(nodeId: number, operation: Operation, options: { session?: string; seq?: number; floor?: number } = {}) {
+    const calls: Call[] = [{ seq: options.seq ?? 0, operation }];
+    return this.ask(nodeId, { write: encodeCommand(text(options.session ?? ''), options.floor ?? 0, calls) });
+  }
+
+  put(nodeId: number, key: string, value: string, options?: { session?: string; seq?: number; floor?: number }) {
+    return this.write(nodeId, { kind: 'put', key: text(key), value: text(value) }, options);
+  }
+
+  read(nodeId: number, key: string, mode: mraft.ReadMode = mraft.ReadMode.LINEARIZABLE) {
+    return this.ask(nodeId, { read: { mode, keys: [text(key)] } });
+  }
+
+  /** The value that a read answered; null: no such key. */
+  value(nodeId: number, key: string, mode?: mraft.ReadMode): string | null {
+    const response = this.read(nodeId, key, mode);
+    if (!response?.read) throw new Error(`no value: ${JSON.stringify(response)}`);
+    const value = response.read.values![0]!.value;
+    return value === undefined || value === null ? null : Buffer.from(value).toString();
+  }
+}
+
+export function wholeRegion(nodeIds: readonly number[]): Region {
+  return {
+    regionId: 2,
+    startKey: Buffer.alloc(0),
+    endKey: Buffer.alloc(0),
+    epoch: { version: 1, confVersion: 1 },
+    peers: nodeIds.map((nodeId) => ({ peerId: nodeId * 10, nodeId, role: 'voter' })),
+  };
+}
+
