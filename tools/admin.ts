@@ -2,6 +2,7 @@
 
 import { connectLink, type Link } from '../rpc/nats/index.ts';
 import { decode, encode, mraft } from '../rpc/wire/codec.ts';
+import { fromWireError } from '../rpc/wire/error-codec.ts';
 import { Unavailable } from '../rpc/wire/errors.ts';
 import { fromWireRegion, type Region } from '../rpc/wire/region.ts';
 import { subjects } from '../rpc/wire/subjects.ts';
@@ -55,7 +56,8 @@ export class Admin {
    */
   async regions(): Promise<RegionRoute[]> {
     const [answer] = await this.#ask('routes', encode(mraft.RoutesRequest, { cluster: this.#cluster }), 1);
-    const { regions } = decode(mraft.RoutesResponse, answer as Uint8Array);
+    const { regions, error } = decode(mraft.RoutesResponse, answer as Uint8Array);
+    if (error) throw fromWireError(error);
     return (regions ?? [])
       .map((wire) => ({ ...fromWireRegion(wire), leaderNodeId: wire.leaderNodeId ?? 0 }))
       .sort((a, b) => Buffer.compare(a.startKey, b.startKey) || a.regionId - b.regionId);

@@ -23,12 +23,16 @@ export class Recorder {
       this.history.push({ key, client, input, invokedAt, returnedAt: performance.now(), output });
       return true;
     } catch (error) {
-      const code = (error as { code?: unknown }).code;
-      const name = typeof code === 'string' ? code : String(error);
-      this.errors.set(name, (this.errors.get(name) ?? 0) + 1);
+      this.countError(error);
       this.history.push({ key, client, input, invokedAt, returnedAt: Infinity, output: undefined });
       return false;
     }
+  }
+
+  countError(error: unknown): void {
+    const code = (error as { code?: unknown }).code;
+    const name = typeof code === 'string' ? code : String(error);
+    this.errors.set(name, (this.errors.get(name) ?? 0) + 1);
   }
 }
 
@@ -37,6 +41,7 @@ export class RecordedClient {
   readonly #kv: Kv;
   readonly #options: { timeoutMs?: number; read?: ReadMode };
   readonly #recorder: Recorder;
+  readonly #lastRead = new Map<string, string | undefined>();
 
   constructor(id: number, kv: Kv, options: { timeoutMs?: number; read?: ReadMode }, recorder: Recorder) {
     this.#id = id;
@@ -46,9 +51,16 @@ export class RecordedClient {
   }
 
   get(key: string): Promise<boolean> {
-    return this.#recorder.record(this.#id, key, { kind: 'get' }, async () => ({
-      value: text(await this.#kv.get(key, this.#options)),
-    }));
+    return this.#recorder.record(this.#id, key, { kind: 'get' }, async () => {
+      const value = text(await this.#kv.get(key, this.#options));
+      this.#lastRead.set(key, value);
+      return { value };
+    });
+  }
+
+  /** What this client's last answered get of the key read. */
+  lastRead(key: string): string | undefined {
+    return this.#lastRead.get(key);
   }
 
   put(key: string, value: string): Promise<boolean> {

@@ -1,0 +1,120 @@
+/** `mraft serve`: one node of a cluster, until it is told to stop. */
+
+import { Command } from 'commander';
+import pino, { type Logger } from 'pino';
+
+import type { OpenOptions } from '../../engine/index.ts';
+import { InvalidConfig } from '../../rpc/wire/errors.ts';
+import { wholeNumber, wholeNumbers } from './flags.ts';
+
+interface ServeFlags {
+  readonly cluster: string;
+  readonly node: number;
+  readonly peers: number[];
+  readonly nats: string;
+  readonly data: string;
+  readonly workers?: number;
+  readonly regions?: number;
+  readonly metrics?: number;
+  readonly electionTimeoutMs?: number;
+  readonly heartbeatMs?: number;
+  readonly logLevel: string;
+}
+
+/** What the options of the engine are called on the command line. */
+const FLAG_OF_FIELD: Readonly<Record<string, string>> = {
+  cluster: '--cluster',
+  nodeId: '--node',
+  initialNodes: '--peers',
+  nats: '--nats',
+  dataDir: '--data',
+  workers: '--workers',
+  regions: '--regions',
+  metricsPort: '--metrics',
+  electionTimeoutMs: '--election-timeout-ms',
+  heartbeatMs: '--heartbeat-ms',
+  logLevel: '--log-level',
+};
+
+const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'];
+/** A node that has not stopped by then is left: its data is as safe as after a crash. */
+const STOP_TIMEOUT_MS = 10_000;
+
+export function serveCommand(): Command {
+  return new Command('serve')
+    .description('run a node until SIGTERM; prints one JSON line {"ready": …} when it serves')
+    .requiredOption('--cluster <name>', 'name of the cluster')
+    .requiredOption('--node <id>', "this node's id", wholeNumber)
+    .requiredOption('--peers <ids>', 'ids of the nodes that the cluster starts with, as 1,2,3', wholeNumbers)
+    .requiredOption('--nats <url>', 'broker, or several with commas between')
+    .requiredOption('--data <dir>', 'directory of its data')
+    .option('--workers <n>', 'worker threads (default: cores)', wholeNumber)
+    .option('--regions <n>', 'regions at the first start (default: 48)', wholeNumber)
+    .option('--metrics <port>', 'Prometheus metrics on 127.0.0.1 (0: a free port)', wholeNumber)
+    .option('--election-timeout-ms <ms>', 'shortest time without a leader before a campaign', wholeNumber)
+    .option('--heartbeat-ms <ms>', 'how often a leader speaks', wholeNumber)
+    .option('--log-level <level>', LOG_LEVELS.join(', '), 'info')
+    .action((flags: ServeFlags) => serve(flags));
+}
+
+async function serve(flags: ServeFlags): Promise<void> {
+  if (!LOG_LEVELS.includes(flags.logLevel)) {
+    throw new InvalidConfig(`--log-level: must be one of ${LOG_LEVELS.join(', ')}`, { field: 'logLevel' });
+  }
+  const logger = pino({ level: flags.logLevel, base: { node: flags.node } }, pino.destination(2));
+  const stopped = untilSignal(logger);
+  const { open } = await import('../../engine/index.ts');
+  const db = await Promise.race([open(toOptions(flags, logger)).catch(rethrowWithFlags), stopped]);
+  // A node that is told to stop before it serves has nothing to hand over.
+  if (typeof db === 'string') process.exit(0);
+  const { cluster, nodeId: node, metricsPort: metrics } = db;
+  process.stdout.write(`${JSON.stringify({ ready: { cluster, node, pid: process.pid, metrics } })}\n`);
+  const reason = await Promise.race([stopped, db.failed]);
+  if (typeof reason === 'string') logger.info({ signal: reason }, 'stopping');
+  else logger.fatal({ err: reason }, 'the node cannot go on');
+  await stopInTime(db.close(), logger);
+  process.exit(typeof reason === 'string' ? 0 : 1);
+}
+
+function toOptions(flags: ServeFlags, logger: Logger): OpenOptions {
+  const { cluster, node: nodeId, peers: initialNodes, nats, data: dataDir } = flags;
+  const { workers, regions, metrics: metricsPort, electionTimeoutMs, heartbeatMs } = flags;
+  const optional = { workers, regions, metricsPort, electionTimeoutMs, heartbeatMs };
+  const given = Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined));
+  return { dataDir, cluster, nodeId, initialNodes, nats: nats.split(','), logger, ...given };
+}
+
+/** The engine names its options; whoever typed flags reads flags. */
+function rethrowWithFlags(error: unknown): never {
+  const flag = error instanceof InvalidConfig ? FLAG_OF_FIELD[error.details.field ?? ''] : undefined;
+  if (!(error instanceof InvalidConfig) || flag === undefined) throw error;
+  const problem = error.message.slice(error.message.indexOf(':') + 1).trim();
+  const inFlags = problem.replace(/\b[a-z]+[A-Z]\w*\b/g, (field) => FLAG_OF_FIELD[field] ?? field);
+  throw new InvalidConfig(`${flag}: ${inFlags}`, { ...error.details, cause: error });
+}
+
+function untilSignal(logger: Logger): Promise<string> {
+  return new Promise((resolve) => {
+    let told = 0;
+    const onSignal = (signal: string): void => {
+      told += 1;
+      if (told > 1) {
+        logger.warn({ signal }, 'told twice: leaving at once');
+        process.exit(1);
+      }
+      resolve(signal);
+    };
+    process.on('SIGTERM', onSignal);
+    process.on('SIGINT', onSignal);
+  });
+}
+
+async function stopInTime(closing: Promise<void>, logger: Logger): Promise<void> {
+  const timer = setTimeout(() => {
+    logger.error({ timeoutMs: STOP_TIMEOUT_MS }, 'did not stop in time: leaving');
+    process.exit(1);
+  }, STOP_TIMEOUT_MS);
+  await closing;
+  clearTimeout(timer);
+  logger.info('stopped');
+}
