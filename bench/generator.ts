@@ -21,6 +21,8 @@ export interface LoadResult {
   readonly due: number;
   readonly abandoned: number;
   readonly generatorCpuSeconds: number;
+  /** Share of the window in which this thread's event loop was busy. */
+  readonly generatorBusy: number;
   readonly serverCpuSeconds: Readonly<Record<string, number>>;
   readonly fsyncs: number | undefined;
 }
@@ -51,22 +53,23 @@ export async function runLoad(
   return new Generator(session, workload, plan, hooks).run();
 }
 
-/** Fills the store with the workload's records. @throws the first error that a put gave */
+/** Fills the store with the workload's records. @throws the first error that a put gave, or the signal's reason */
 export async function loadRecords(
   session: Session,
   workload: Workload,
   records: number,
   concurrency: number,
-  onProgress?: (loaded: number) => void,
+  hooks: { readonly onProgress?: (loaded: number) => void; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<void> {
   let next = 0;
   const caller = async (): Promise<void> => {
-    while (next < records) {
+    while (next < records && !hooks.signal?.aborted) {
       await workload.load(next++, session);
-      if (next % 1000 === 0) onProgress?.(next);
+      if (next % 1000 === 0) hooks.onProgress?.(next);
     }
   };
   await Promise.all(Array.from({ length: Math.min(concurrency, records) }, caller));
+  hooks.signal?.throwIfAborted();
 }
 
 class Generator {
@@ -101,14 +104,17 @@ class Generator {
     const sampler = setInterval(() => this.sample(), SAMPLE_MS);
     try {
       await this.sleepUntil(this.fromMs);
+      this.hooks.signal?.throwIfAborted();
       const cpuBefore = process.cpuUsage();
+      const loopBefore = performance.eventLoopUtilization();
       const before = await this.hooks.usage();
       await this.sleepUntil(this.untilMs);
+      this.hooks.signal?.throwIfAborted();
       const cpu = process.cpuUsage(cpuBefore);
+      const loop = performance.eventLoopUtilization(loopBefore);
       const after = await this.hooks.usage();
       this.stopped = true;
       await load;
-      this.hooks.signal?.throwIfAborted();
       return {
         recorder: this.recorder,
         durationMs: this.plan.durationMs,
@@ -116,6 +122,7 @@ class Generator {
         due: this.due,
         abandoned: this.abandoned,
         generatorCpuSeconds: (cpu.user + cpu.system) / 1e6,
+        generatorBusy: loop.utilization,
         serverCpuSeconds: difference(before.cpuSeconds, after.cpuSeconds),
         fsyncs: before.fsyncs === undefined || after.fsyncs === undefined ? undefined : after.fsyncs - before.fsyncs,
       };

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { ServerProcess, freePorts, untilReady } from '../process.ts';
+import { ServerGroup, freePorts } from '../process.ts';
 import { GrpcConnection } from './grpc.ts';
 import { decodeStatus } from './messages.ts';
 
@@ -22,12 +22,12 @@ interface Member {
 export class EtcdCluster {
   private readonly dataDir: string;
   private readonly members: readonly Member[];
-  private readonly processes: readonly ServerProcess[];
+  private readonly servers: ServerGroup;
 
-  private constructor(dataDir: string, members: readonly Member[], processes: readonly ServerProcess[]) {
+  private constructor(dataDir: string, members: readonly Member[], servers: ServerGroup) {
     this.dataDir = dataDir;
     this.members = members;
-    this.processes = processes;
+    this.servers = servers;
   }
 
   static async start(program: string): Promise<EtcdCluster> {
@@ -39,20 +39,22 @@ export class EtcdCluster {
     }));
     const initialCluster = members.map(({ name, peerPort }) => `${name}=http://127.0.0.1:${peerPort}`).join(',');
     const dataDir = await mkdtemp(join(tmpdir(), 'mraft-bench-etcd-'));
-    const processes = members.map(({ name, clientPort, peerPort }) => {
+    const servers = new ServerGroup();
+    for (const { name, clientPort, peerPort } of members) {
       const clientUrl = `http://127.0.0.1:${clientPort}`;
       const peerUrl = `http://127.0.0.1:${peerPort}`;
-      return new ServerProcess(name, program, [
+      const args = [
         ...['--name', name, '--data-dir', join(dataDir, name)],
         ...['--listen-client-urls', clientUrl, '--advertise-client-urls', clientUrl],
         ...['--listen-peer-urls', peerUrl, '--initial-advertise-peer-urls', peerUrl],
         ...['--initial-cluster', initialCluster, '--initial-cluster-state', 'new'],
         ...['--quota-backend-bytes', String(QUOTA_BYTES), '--log-level', 'error', '--logger', 'zap'],
-      ]);
-    });
-    const cluster = new EtcdCluster(dataDir, members, processes);
+      ];
+      servers.launch(name, program, args, join(dataDir, `${name}.log`));
+    }
+    const cluster = new EtcdCluster(dataDir, members, servers);
     try {
-      await untilReady('etcd', processes, READY_TIMEOUT_MS, async () => (await cluster.leaderPort()) !== undefined);
+      await servers.untilReady('etcd', READY_TIMEOUT_MS, async () => (await cluster.leaderPort()) !== undefined);
     } catch (error) {
       await cluster.stop();
       throw error;
@@ -78,9 +80,8 @@ export class EtcdCluster {
     return undefined;
   }
 
-  async cpuSeconds(): Promise<number> {
-    const each = await Promise.all(this.processes.map((process) => process.cpuSeconds()));
-    return each.reduce((sum, seconds) => sum + seconds, 0);
+  cpuSeconds(): Promise<number> {
+    return this.servers.cpuSeconds();
   }
 
   /** Syncs of the write-ahead logs of all members, from their own metrics. */
@@ -90,7 +91,7 @@ export class EtcdCluster {
   }
 
   async stop(): Promise<void> {
-    await Promise.all(this.processes.map((process) => process.stop()));
+    await this.servers.stop();
     await rm(this.dataDir, { recursive: true, force: true });
   }
 }

@@ -54,7 +54,9 @@ export class EtcdDriver implements Driver {
     const ports = endpoints === 'leader' && leader !== undefined ? [leader] : cluster.clientPorts;
     return new EtcdSession(
       await Promise.all(
-        Array.from({ length: connections }, (_, i) => GrpcConnection.connect('127.0.0.1', ports[i % ports.length] as number)),
+        Array.from({ length: connections }, (_, i) =>
+          GrpcConnection.connect('127.0.0.1', ports[i % ports.length] as number),
+        ),
       ),
     );
   }

@@ -173,7 +173,12 @@ export class GrpcConnection {
     const totalBytes = message.length + MESSAGE_PREFIX_BYTES;
     while (outgoing.sentBytes < totalBytes) {
       const isFirst = outgoing.sentBytes === 0;
-      const size = Math.min(totalBytes - outgoing.sentBytes, MAX_FRAME_BYTES, this.sendWindowBytes, outgoing.windowBytes);
+      const size = Math.min(
+        totalBytes - outgoing.sentBytes,
+        MAX_FRAME_BYTES,
+        this.sendWindowBytes,
+        outgoing.windowBytes,
+      );
       if (size < (isFirst ? MESSAGE_PREFIX_BYTES : 1)) return false;
       const isLast = outgoing.sentBytes + size === totalBytes;
       this.ensure(FRAME_HEADER_BYTES + size);
@@ -297,7 +302,10 @@ export class GrpcConnection {
         if ((flags & FLAG.ack) === 0) this.answerPing(payload);
         return;
       case FRAME.resetStream:
-        return this.reject(streamId, new GrpcError('Unavailable', `the stream was reset, code ${payload.readUInt32BE(0)}`));
+        return this.reject(
+          streamId,
+          new GrpcError('Unavailable', `the stream was reset, code ${payload.readUInt32BE(0)}`),
+        );
       case FRAME.goAway:
         return this.fail(new GrpcError('Unavailable', 'the server said goodbye'));
     }

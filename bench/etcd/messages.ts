@@ -22,7 +22,9 @@ export function encodeGet(key: Uint8Array): Buffer {
 /** RangeRequest{key = 1, range_end = 2, limit = 3} from `start` to the last key. */
 export function encodeScan(start: Uint8Array, limit: number): Buffer {
   const lastKey = Uint8Array.of(0);
-  return Buffer.from(protobuf.Writer.create().uint32(10).bytes(start).uint32(18).bytes(lastKey).uint32(24).int64(limit).finish());
+  return Buffer.from(
+    protobuf.Writer.create().uint32(10).bytes(start).uint32(18).bytes(lastKey).uint32(24).int64(limit).finish(),
+  );
 }
 
 /** TxnRequest{success = 2: repeated RequestOp{request_put = 2}}, a transaction without a condition. */

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { rawConnect, type NatsConnection } from '../../rpc/nats/index.ts';
-import { ServerProcess, freePorts, untilReady } from '../process.ts';
+import { ServerGroup, freePorts } from '../process.ts';
 
 const MEMBERS = 3;
 const READY_TIMEOUT_MS = 30_000;
@@ -42,12 +42,12 @@ interface StreamInfo {
 export class JetStreamCluster {
   private readonly dataDir: string;
   private readonly clientPorts: readonly number[];
-  private readonly processes: readonly ServerProcess[];
+  private readonly servers: ServerGroup;
 
-  private constructor(dataDir: string, clientPorts: readonly number[], processes: readonly ServerProcess[]) {
+  private constructor(dataDir: string, clientPorts: readonly number[], servers: ServerGroup) {
     this.dataDir = dataDir;
     this.clientPorts = clientPorts;
-    this.processes = processes;
+    this.servers = servers;
   }
 
   static async start(program: string): Promise<JetStreamCluster> {
@@ -55,17 +55,17 @@ export class JetStreamCluster {
     const clientPorts = ports.slice(0, MEMBERS);
     const routePorts = ports.slice(MEMBERS);
     const dataDir = await mkdtemp(join(tmpdir(), 'mraft-bench-jetstream-'));
-    const processes: ServerProcess[] = [];
+    const servers = new ServerGroup();
     for (let i = 0; i < MEMBERS; i++) {
       const folder = join(dataDir, memberName(i));
       await mkdir(folder);
       const configPath = join(folder, 'server.conf');
       await writeFile(configPath, serverConfig(i, folder, clientPorts[i] as number, routePorts));
-      processes.push(new ServerProcess(memberName(i), program, ['-c', configPath]));
+      servers.launch(memberName(i), program, ['-c', configPath], join(folder, 'server.log'));
     }
-    const cluster = new JetStreamCluster(dataDir, clientPorts, processes);
+    const cluster = new JetStreamCluster(dataDir, clientPorts, servers);
     try {
-      await untilReady('JetStream', processes, READY_TIMEOUT_MS, () => cluster.createBucket());
+      await servers.untilReady('JetStream', READY_TIMEOUT_MS, () => cluster.createBucket());
     } catch (error) {
       await cluster.stop();
       throw error;
@@ -85,13 +85,12 @@ export class JetStreamCluster {
     return this.connect(this.clientPorts.findIndex((_, i) => memberName(i) === leader));
   }
 
-  async cpuSeconds(): Promise<number> {
-    const each = await Promise.all(this.processes.map((process) => process.cpuSeconds()));
-    return each.reduce((sum, seconds) => sum + seconds, 0);
+  cpuSeconds(): Promise<number> {
+    return this.servers.cpuSeconds();
   }
 
   async stop(): Promise<void> {
-    await Promise.all(this.processes.map((process) => process.stop()));
+    await this.servers.stop();
     await rm(this.dataDir, { recursive: true, force: true });
   }
 

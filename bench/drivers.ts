@@ -1,0 +1,43 @@
+/** The stores that can be measured, by name. */
+
+import type { Driver } from './driver.ts';
+import { EtcdDriver } from './etcd/driver.ts';
+import { JetStreamDriver } from './jetstream/driver.ts';
+
+export const DRIVERS = ['mraft', 'mraft-embedded', 'etcd', 'jetstream'] as const;
+export type DriverName = (typeof DRIVERS)[number];
+
+export interface DriverOptions {
+  /** Of mraft: regions at bootstrap, worker threads of each node. */
+  readonly regions: number;
+  readonly workers: number;
+  /** Of mraft: a cluster that runs already. */
+  readonly existing?: { readonly url: string; readonly cluster: string } | undefined;
+}
+
+/** Most puts in one transaction of etcd (its default of --max-txn-ops). */
+const ETCD_TRANSACTION_OPS = 128;
+
+export async function createDriver(name: DriverName, options: DriverOptions): Promise<Driver> {
+  const { regions, workers, existing } = options;
+  switch (name) {
+    case 'mraft': {
+      const { MraftDriver } = await import('./mraft/driver.ts');
+      return new MraftDriver({ regions, workers, existing });
+    }
+    case 'mraft-embedded': {
+      // The engine is native code: whoever measures something else need not load it.
+      const { EmbeddedDriver } = await import('./mraft/embedded-driver.ts');
+      return new EmbeddedDriver({ regions, workers });
+    }
+    case 'etcd':
+      return new EtcdDriver();
+    case 'jetstream':
+      return new JetStreamDriver();
+  }
+}
+
+/** The longest batch that a store takes, where it is shorter than mraft's. */
+export function maxBatchSize(name: DriverName): number {
+  return name === 'etcd' ? ETCD_TRANSACTION_OPS : Infinity;
+}

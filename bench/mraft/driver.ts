@@ -1,0 +1,83 @@
+/** mraft over the network: its own client, against three node processes and a broker, or a cluster that runs. */
+
+import { connect } from '../../rpc/client/index.ts';
+import { Admin } from '../../tools/admin.ts';
+import { startLocalCluster, type LocalCluster } from '../../tools/local-cluster.ts';
+import { sessionOfKv, type Driver, type DriverInfo, type Session, type Usage } from '../driver.ts';
+import { cpuSecondsOf } from '../process.ts';
+import { storeSyncs } from './syncs.ts';
+
+export interface MraftOptions {
+  readonly regions: number;
+  readonly workers: number;
+  /** A cluster that runs already; undefined: one is started. */
+  readonly existing: { readonly url: string; readonly cluster: string } | undefined;
+}
+
+export const MRAFT_DURABILITY = 'fsynced on a majority before the answer';
+export const MRAFT_READS = 'linearizable (read index), which is the default of a get';
+export const MRAFT_BATCHES = 'one atomic batch; its keys share their first 8 bytes, so that they lie in one region';
+
+export class MraftDriver implements Driver {
+  readonly info: DriverInfo;
+  private readonly options: MraftOptions;
+  private local: LocalCluster | undefined;
+  private admin: Admin | undefined;
+
+  constructor(options: MraftOptions) {
+    this.options = options;
+    const { regions, workers, existing } = options;
+    const cluster = existing
+      ? `the cluster '${existing.cluster}' at ${existing.url}`
+      : `3 'mraft serve' processes (${workers} worker each, ${regions} regions) and one nats-server on loopback`;
+    this.info = {
+      name: 'mraft',
+      description: `${cluster}; one client of mraft/client, calls as its users make them`,
+      durability: MRAFT_DURABILITY,
+      reads: MRAFT_READS,
+      batches: MRAFT_BATCHES,
+      canScan: true,
+    };
+  }
+
+  async start(): Promise<void> {
+    const { regions, workers, existing } = this.options;
+    if (existing === undefined) {
+      this.local = await startLocalCluster({ regions, workers, detached: true, logLevel: 'warn' });
+    }
+    this.admin = await Admin.connect({ cluster: this.address().cluster, nats: this.address().url });
+  }
+
+  async connect(): Promise<Session> {
+    const { cluster, url } = this.address();
+    return sessionOfKv(await connect({ cluster, servers: url }));
+  }
+
+  async usage(): Promise<Usage> {
+    const [cpuSeconds, fsyncs] = await Promise.all([this.cpuSeconds(), storeSyncs(this.admin)]);
+    return { cpuSeconds, fsyncs };
+  }
+
+  async stop(): Promise<void> {
+    const { admin, local } = this;
+    this.admin = undefined;
+    this.local = undefined;
+    await admin?.close();
+    await local?.stop();
+  }
+
+  private async cpuSeconds(): Promise<Record<string, number>> {
+    if (this.local === undefined) return {};
+    const nodes = await Promise.all(this.local.nodes.map(({ pid }) => cpuSecondsOf(pid)));
+    return {
+      mraft: nodes.reduce((sum, seconds) => sum + seconds, 0),
+      'nats-server': await cpuSecondsOf(this.local.broker?.pid),
+    };
+  }
+
+  private address(): { cluster: string; url: string } {
+    const address = this.options.existing ?? this.local;
+    if (address === undefined) throw new Error('the mraft driver was not started');
+    return address;
+  }
+}
