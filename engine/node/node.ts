@@ -1,6 +1,6 @@
 /** One node: the database, its workers, its connection to the others, and a client of its own. Put together here. */
 
-import { createClient, serveKv, NatsTransport, type Client } from '../../rpc/client/index.ts';
+import { createClient, NatsTransport, type Client } from '../../rpc/client/index.ts';
 import { connectLink, type Link } from '../../rpc/nats/index.ts';
 import { StorageFailure, errorFromCode, type MraftError } from '../../rpc/wire/errors.ts';
 import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
@@ -100,7 +100,7 @@ export class Node {
     const { cluster, nodeId, nats, metricsPort } = this.#config;
     if (metricsPort !== undefined) this.#metrics = await MetricsServer.start(metricsPort, () => this.status());
     if (nats.length > 0) this.#link = await this.#connect();
-    const remote = this.#link && new NatsTransport(this.#link, cluster);
+    const remote = this.#link && new NatsTransport(this.#link, cluster, { ownsLink: false });
     this.#transport = new LocalTransport(nodeId, this.#pool, this.#routes, remote);
     this.#client = createClient(this.#transport, { cluster });
     await this.#pool.start();
@@ -111,7 +111,7 @@ export class Node {
       status: () => this.status(),
       region: (regionId) => this.regionStatus(regionId),
     });
-    await serveKv(this.#link, cluster, this.#client, { version: VERSION });
+    // JSON service: see below
   }
 
   #connect(): Promise<Link> {
