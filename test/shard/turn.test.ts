@@ -204,7 +204,10 @@ test('hostile frames of peers are dropped and counted, and the region serves on'
   shard.receivePeerFrame(frame({ messages: [{ ...message, regionId: 77 }] }), from);
   shard.receivePeerFrame(frame({ messages: [{ ...message, from: 5 }] }), from);
   shard.receivePeerFrame(frame({ messages: [{ ...message, kind: 99 as mraft.MessageKind }] }), from);
-  shard.receivePeerFrame(frame({ messages: [{ ...message, entries: [{ term: 9, index: 4, data: text('x') }] }] }), from);
+  shard.receivePeerFrame(
+    frame({ messages: [{ ...message, entries: [{ term: 9, index: 4, data: text('x') }] }] }),
+    from,
+  );
   cluster.settle();
   const { dropped } = shard.stats();
   assert.is(dropped.malformed, 3);
@@ -222,7 +225,13 @@ test('a frame of an older boot is dropped after a restart', () => {
   cluster.crash(restarted);
   cluster.restart(restarted);
   cluster.pass(500);
-  const ghost = encode(mraft.PeerFrame, { cluster: CLUSTER, fromNode: restarted, bootEpoch: 1, workers: 1, messages: [] });
+  const ghost = encode(mraft.PeerFrame, {
+    cluster: CLUSTER,
+    fromNode: restarted,
+    bootEpoch: 1,
+    workers: 1,
+    messages: [],
+  });
   const { shard } = cluster.node(leader);
   const before = shard.stats().dropped.olderBoot;
   shard.receivePeerFrame(ghost, restarted);

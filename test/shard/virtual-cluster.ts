@@ -70,7 +70,8 @@ export class VirtualCluster {
         return true;
       },
       respond: (_origin, frame) => {
-        for (const response of decode(mraft.ResponseFrame, frame).responses) node.responses.set(response.id ?? 0, response);
+        for (const response of decode(mraft.ResponseFrame, frame).responses)
+          node.responses.set(response.id ?? 0, response);
       },
       forwardPeerFrame: () => {},
       forwardRequests: () => {},
@@ -150,7 +151,7 @@ export class VirtualCluster {
 
   /** Lets time pass in ticks. */
   pass(ms: number): void {
-    for (const end = this.nowMs + ms; this.nowMs < end; ) {
+    for (const end = this.nowMs + ms; this.nowMs < end;) {
       this.nowMs += 50;
       for (const node of this.nodes.values()) if (node.up) node.shard.requestTick();
       this.settle();
@@ -222,4 +223,3 @@ export function wholeRegion(nodeIds: readonly number[]): Region {
     peers: nodeIds.map((nodeId) => ({ peerId: nodeId * 10, nodeId, role: 'voter' })),
   };
 }
-
