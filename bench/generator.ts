@@ -163,7 +163,7 @@ class Generator {
   private async openLoop(perSecond: number): Promise<void> {
     const total = Math.ceil(((this.untilMs - this.startMs) / 1000) * perSecond);
     let issued = 0;
-    while (issued < total && !this.stopped && !this.hooks.signal?.aborted) {
+    while (issued < total && !this.hooks.signal?.aborted) {
       const nowMs = performance.now();
       while (issued < total && this.inFlight < this.plan.concurrency) {
         const intendedMs = intendedStart(this.startMs, issued, perSecond);
@@ -171,6 +171,7 @@ class Generator {
         issued += 1;
         void this.call(intendedMs);
       }
+      if (nowMs >= this.untilMs) break;
       await sleep(OPEN_LOOP_STEP_MS);
     }
     // What was due and never begun, because the store had no answers left for it, is part of the result.

@@ -271,7 +271,7 @@ export class GrpcConnection {
   // --- receiving ----------------------------------------------------------------------------------------------------
 
   private onChunk(chunk: Buffer): void {
-    let bytes = this.partial === undefined ? chunk : Buffer.concat([this.partial, chunk]);
+    const bytes = this.partial === undefined ? chunk : Buffer.concat([this.partial, chunk]);
     let at = 0;
     while (bytes.length - at >= FRAME_HEADER_BYTES) {
       const length = bytes.readUIntBE(at, 3);
