@@ -13,6 +13,8 @@ export interface ErrorDetails {
   leaderNodeId?: number;
   /** The current regions of the range (EpochNotMatch). */
   regions?: readonly unknown[];
+  /** Set by the client library: the write was sent and may have taken effect. Does not cross the wire. */
+  outcomeUnknown?: boolean;
 }
 
 export interface MraftErrorOptions extends ErrorDetails {
