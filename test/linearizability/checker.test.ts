@@ -129,6 +129,13 @@ test('decides thousands of operations of a few keys, with dozens of lost answers
   assert.is(checkHistory(history).result, 'violation');
 });
 
+test('decides hundreds of reads at a time', () => {
+  const history = [op(0, 1, put('old'), done), op(2, 500, put('new'), done)];
+  for (let at = 0; at < 300; at++) history.push(op(3 + at, 400 + at, get, read(at % 3 === 0 ? 'new' : 'old')));
+  assert.is(checkHistory(history).result, 'linearizable');
+  assert.is(checkHistory([...history, op(600, 601, get, read('old'))]).result, 'violation');
+});
+
 test('gives up rather than search without end', () => {
   const history = Array.from({ length: 40 }, (_, at) => op(0, 100, cas(undefined, `v${at}`), held(`v${at + 1}`)));
   assert.is(checkHistory(history, { maxStates: 0 }).result, 'violation');
