@@ -16,13 +16,29 @@ const MOST_PASSES = 64;
 /** How long to wait for room on a full disk before trying again. */
 const FULL_DISK_RETRY_MS = 250;
 
+/** When a loop runs something: behind the I/O of this pass, or later. Node's own, or the simulator's. */
+export interface LoopTimers {
+  soon(run: () => void): void;
+  /** Returns what cancels it. */
+  after(ms: number, run: () => void): () => void;
+}
+
+const nodeTimers: LoopTimers = {
+  soon: (run) => void setImmediate(run),
+  after: (ms, run) => {
+    const timer = setTimeout(run, ms);
+    return () => clearTimeout(timer);
+  },
+};
+
 export class EventLoop {
   readonly #shard: Shard;
   readonly #clock: Clock;
   readonly #tickMs: number;
+  readonly #timers: LoopTimers;
   readonly #onDiskFull: (error: DiskFull) => void;
   readonly #onFailure: (error: unknown) => void;
-  #timer: NodeJS.Timeout | undefined;
+  #cancelTimer: () => void = () => {};
   #scheduled = false;
   #stopped = false;
   #dueMs = 0;
@@ -41,12 +57,14 @@ export class EventLoop {
     tickMs: number,
     onDiskFull: (error: DiskFull) => void,
     onFailure: (error: unknown) => void,
+    timers: LoopTimers = nodeTimers,
   ) {
     this.#shard = shard;
     this.#clock = clock;
     this.#tickMs = tickMs;
     this.#onDiskFull = onDiskFull;
     this.#onFailure = onFailure;
+    this.#timers = timers;
   }
 
   start(): void {
@@ -56,19 +74,19 @@ export class EventLoop {
 
   stop(): void {
     this.#stopped = true;
-    clearTimeout(this.#timer);
+    this.#cancelTimer();
   }
 
   /** Something came in: a turn runs behind the I/O of this pass. */
   wake(): void {
     if (this.#scheduled || this.#stopped) return;
     this.#scheduled = true;
-    setImmediate(this.#run);
+    this.#timers.soon(this.#run);
   }
 
   #armTimer(): void {
     this.#dueMs = this.#clock.nowMs() + this.#tickMs;
-    this.#timer = setTimeout(this.#onTimer, this.#tickMs);
+    this.#cancelTimer = this.#timers.after(this.#tickMs, this.#onTimer);
   }
 
   readonly #onTimer = (): void => {
@@ -111,6 +129,6 @@ export class EventLoop {
   #waitForRoom(error: DiskFull): void {
     this.#onDiskFull(error);
     this.#scheduled = true;
-    setTimeout(this.#run, FULL_DISK_RETRY_MS);
+    this.#timers.after(FULL_DISK_RETRY_MS, this.#run);
   }
 }
