@@ -6,6 +6,8 @@ import type { Operation } from './workload.ts';
 
 /** Latencies are kept in microseconds, with three digits, up to ten minutes. */
 const HIGHEST_US = 600_000_000;
+/** Of a second: the window's ends are sums of decimals, and a hair more than a second is no second line. */
+const ROUNDING = 1e-6;
 
 export interface LatencySummary {
   readonly count: number;
@@ -52,7 +54,7 @@ export class Recorder {
     this.fromMs = fromMs;
     this.untilMs = untilMs;
     this.countsBy = countsBy;
-    this.seconds = Array.from({ length: Math.ceil((untilMs - fromMs) / 1000) }, () => ({
+    this.seconds = Array.from({ length: Math.ceil((untilMs - fromMs) / 1000 - ROUNDING) }, () => ({
       operations: 0,
       calls: 0,
       errors: 0,
@@ -113,7 +115,7 @@ export class Recorder {
   private secondOf(startMs: number, endMs: number): Second | undefined {
     const atMs = this.countsBy === 'start' ? startMs : endMs;
     if (atMs < this.fromMs || atMs >= this.untilMs) return undefined;
-    return this.seconds[Math.floor((atMs - this.fromMs) / 1000)];
+    return this.seconds[Math.min(this.seconds.length - 1, Math.floor((atMs - this.fromMs) / 1000))];
   }
 
   private histogramOf(operation: Operation): Histogram {

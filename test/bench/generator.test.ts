@@ -163,6 +163,8 @@ test('the recorder counts a closed loop by the end of a call and an open loop by
 });
 
 test('the series has a line for every second, and its operations add up', () => {
+  // A window as it is computed: 2,000 ms and a hair.
+  assert.is(new Recorder(0.1 + 0.2, 2000.3000000000002, 'end').series.length, 2);
   const recorder = new Recorder(0, 2500, 'end');
   for (const endMs of [10, 990, 1010, 2400, 2499]) recorder.success('get', 2, endMs - 10, endMs);
   recorder.failure(new Error('x'), 0, 1500);
