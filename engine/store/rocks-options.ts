@@ -41,22 +41,24 @@ export const DEFAULT_TUNING: RocksTuning = {
     // Written once in order, read back rarely, deleted by range: no filter, no compression, the cheapest compaction.
     log: {
       compaction: 'universal',
-      memtableMemoryBudget: 256 * MIB,
+      memtableMemoryBudget: 128 * MIB,
       compression: false,
       filterPolicy: 'nullptr',
       cacheSize: 8 * MIB,
     },
-    // Random keys, point reads and scans.
+    // Random keys, point reads and scans. Point lookup puts a filter before each memtable, too.
     data: {
-      compaction: 'level',
+      compaction: 'universal',
       memtableMemoryBudget: 256 * MIB,
       compression: false,
+      optimize: 'point-lookup',
       cacheSize: 256 * MIB,
     },
-    // Few, small records that are overwritten all the time.
+    // Few, small records that are overwritten all the time: a flush keeps only the last of each. Small memtables, because an
+    // unflushed record of this column keeps the log of writes of all columns, which a restart reads.
     meta: {
       compaction: 'universal',
-      memtableMemoryBudget: 32 * MIB,
+      memtableMemoryBudget: 16 * MIB,
       compression: false,
       cacheSize: 8 * MIB,
     },

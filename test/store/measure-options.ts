@@ -30,43 +30,40 @@ const ENTRY_BYTES = Math.round((PUTS_PER_TURN / REGIONS) * 160);
 const NOISE_BYTES = 16 * MIB;
 
 const { log, data, meta } = DEFAULT_TUNING.columns;
-const plain: ColumnTuning = { compression: false, cacheSize: data.cacheSize };
 const binding: ColumnTuning = { compression: true, cacheSize: 8 * MIB };
+const plain: ColumnTuning = { compression: false, cacheSize: data.cacheSize, optimize: 'point-lookup' };
 
-/** The choices: what differs from the default. */
+/** What differs from the default. */
 const CHOICES: Readonly<Record<string, Partial<RocksTuning>>> = {
   'as built': {},
   "the binding's defaults": { columns: { log: binding, data: binding, meta: binding }, walCompression: true },
-  'data: RocksDB defaults (64 MiB memtable)': { columns: { log, data: plain, meta } },
-  'data: level 128': {
-    columns: { log, data: { ...plain, compaction: 'level', memtableMemoryBudget: 128 * MIB }, meta },
-  },
-  'data: level 256': {
-    columns: { log, data: { ...plain, compaction: 'level', memtableMemoryBudget: 256 * MIB }, meta },
-  },
-  'data: level 512': {
-    columns: { log, data: { ...plain, compaction: 'level', memtableMemoryBudget: 512 * MIB }, meta },
-  },
-  'data: universal 256': {
-    columns: { log, data: { ...plain, compaction: 'universal', memtableMemoryBudget: 256 * MIB }, meta },
-  },
-  'data: universal 512': {
-    columns: { log, data: { ...plain, compaction: 'universal', memtableMemoryBudget: 512 * MIB }, meta },
-  },
-  'data: point lookup': { columns: { log, data: { ...data, optimize: 'point-lookup' }, meta } },
-  'data: zstd': { columns: { log, data: { ...data, compression: true }, meta } },
-  'log: RocksDB defaults (64 MiB memtable)': { columns: { log: { ...plain, filterPolicy: 'nullptr' }, data, meta } },
-  'log: universal 128': {
-    columns: { log: { ...log, compaction: 'universal', memtableMemoryBudget: 128 * MIB }, data, meta },
-  },
-  'log: universal 512': {
-    columns: { log: { ...log, compaction: 'universal', memtableMemoryBudget: 512 * MIB }, data, meta },
-  },
-  'log: zstd': { columns: { log: { ...log, compression: true }, data, meta } },
   'WAL compressed': { walCompression: true },
   'pipelined write': { pipelinedWrite: true },
   'one background thread': { parallelism: 1 },
+  'data: RocksDB defaults': withData(plain),
+  'data: level 128': withData({ ...plain, compaction: 'level', memtableMemoryBudget: 128 * MIB }),
+  'data: level 256': withData({ ...plain, compaction: 'level', memtableMemoryBudget: 256 * MIB }),
+  'data: universal 128': withData({ ...plain, compaction: 'universal', memtableMemoryBudget: 128 * MIB }),
+  'data: universal 256': withData({ ...plain, compaction: 'universal', memtableMemoryBudget: 256 * MIB }),
+  'data: zstd': withData({ ...data, compression: true }),
+  'data: no point-lookup': withData(without(data, 'optimize')),
+  'log: RocksDB defaults': withLog({ ...binding, compression: false }),
+  'log: universal 256': withLog({ ...log, memtableMemoryBudget: 256 * MIB }),
+  'log: zstd': withLog({ ...log, compression: true }),
 };
+
+function withData(tuning: ColumnTuning): Partial<RocksTuning> {
+  return { columns: { log, data: tuning, meta } };
+}
+
+function withLog(tuning: ColumnTuning): Partial<RocksTuning> {
+  return { columns: { log: tuning, data, meta } };
+}
+
+function without(tuning: ColumnTuning, option: keyof ColumnTuning): ColumnTuning {
+  const { [option]: _, ...rest } = tuning;
+  return rest as ColumnTuning;
+}
 
 function turn(store: Store, number: number, random: () => number, records: TurnBuffers): void {
   const { batch, key, value, state, noise } = records;
@@ -109,7 +106,7 @@ function measured(count: number, work: (n: number) => void): { wallUs: number; c
 
 async function measure(tuning: RocksTuning, puts: number): Promise<void> {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'mraft-options-'));
-  const owner = await openRocks({ dir, tuning });
+  let owner = await openRocks({ dir, tuning });
   try {
     const store = owner.store();
     const random = pseudoRandom(1);
@@ -122,13 +119,20 @@ async function measure(tuning: RocksTuning, puts: number): Promise<void> {
     const get = measured(30_000, () => void store.get('data', pick()));
     const many = measured(1_000, () => void store.getMany('data', Array.from({ length: 100 }, pick)));
     const scan = measured(1_000, () => void store.scan('data', { gte: pick(), limit: 100, maxBytes: MIB }));
-    const files = fs.readdirSync(dir).map((name) => fs.statSync(path.join(dir, name)).size);
+    await owner.close();
+    const start = performance.now();
+    owner = await openRocks({ dir, tuning });
+    const reopenMs = performance.now() - start;
+    const files = fs
+      .readdirSync(dir)
+      .map((name) => fs.statSync(path.join(dir, name), { throwIfNoEntry: false })?.size ?? 0);
     const row = {
       turnMs: write.wallUs / 1000,
       putCpuUs: write.cpuUs / PUTS_PER_TURN,
       getUs: get.wallUs,
       getManyKeyUs: many.wallUs / 100,
       scanEntryUs: scan.wallUs / 100,
+      reopenMs,
       diskMiB: files.reduce((sum, size) => sum + size, 0) / MIB,
       maxRssMiB: process.resourceUsage().maxRSS / 1024,
     };
@@ -140,7 +144,7 @@ async function measure(tuning: RocksTuning, puts: number): Promise<void> {
 }
 
 function compare(names: readonly string[], puts: number): void {
-  const columns = ['turnMs', 'putCpuUs', 'getUs', 'getManyKeyUs', 'scanEntryUs', 'diskMiB', 'maxRssMiB'];
+  const columns = ['turnMs', 'putCpuUs', 'getUs', 'getManyKeyUs', 'scanEntryUs', 'reopenMs', 'diskMiB', 'maxRssMiB'];
   process.stdout.write(`| choice | ${columns.join(' | ')} |\n|${' --- |'.repeat(columns.length + 1)}\n`);
   for (const name of names) {
     const args = [fileURLToPath(import.meta.url), '--puts', String(puts), '--one', name];
