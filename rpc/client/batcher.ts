@@ -129,7 +129,7 @@ export class Batcher {
       this.#inflight.set(request.id, request);
       for (const call of request.calls) {
         call.sends++;
-        call.request = request;
+        call.requestId = request.id;
       }
     }
   }

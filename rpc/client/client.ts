@@ -2,7 +2,7 @@
 
 import { InvalidArgument } from '../wire/errors.ts';
 import { LIMITS } from '../wire/limits.ts';
-import { Dispatcher } from './dispatcher.ts';
+import type { Dispatcher } from './dispatcher.ts';
 import type {
   BatchOperation,
   CallOptions,

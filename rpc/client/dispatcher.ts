@@ -124,7 +124,7 @@ export class Dispatcher implements CallOutcomes {
     this.#pending.remove(call);
     if (call.kind === 'write' && call.seq !== 0) this.#settleSequence(call);
     call.route = undefined;
-    call.request = undefined;
+    call.requestId = 0;
   }
 
   #settleSequence(call: WriteCall): void {
@@ -262,8 +262,8 @@ export class Dispatcher implements CallOutcomes {
     if (call.gather !== undefined) {
       const rest = call.keys.map((_, i) => i).slice(answered);
       this.#replaceRead(call, [rest]);
-    } else if (call.request === request) {
-      call.request = undefined;
+    } else if (call.requestId === request.id) {
+      call.requestId = 0;
       this.redispatch(call);
     }
   }
@@ -275,8 +275,8 @@ export class Dispatcher implements CallOutcomes {
     const random = this.#runtime.random();
     const nowMs = this.nowMs();
     for (const call of calls) {
-      if (call.done || (request !== undefined && call.request !== request)) continue;
-      call.request = undefined;
+      if (call.done || (request !== undefined && call.requestId !== request.id)) continue;
+      call.requestId = 0;
       call.lastError = error;
       if (error instanceof SessionExpired && call.kind === 'write') this.#onSessionExpired(call, error);
       else this.#decide(call, error, request !== undefined, random, nowMs);

@@ -5,6 +5,15 @@ export { Client } from './client.ts';
 export { NatsTransport } from './nats-transport.ts';
 export { systemRuntime, type ClientRuntime } from './runtime.ts';
 export type { ClientStats } from './stats.ts';
+export {
+  handleJson,
+  handleProtobuf,
+  serveKv,
+  type KvService,
+  type KvServiceOptions,
+  type ServiceAnswer,
+  type SessionedKv,
+} from './json-service.ts';
 export type { ClientTransport } from './transport.ts';
 export type * from './kv.ts';
 export * from '../wire/errors.ts';

@@ -6,7 +6,6 @@ import type { KeyValue, ReadMode } from './kv.ts';
 import type { KeyRange } from './validate.ts';
 import type { Route } from './router.ts';
 import type { Session } from './session.ts';
-import type { Request } from './request.ts';
 
 /** Bytes that a call's headers take on the wire, at most, beside its keys and values. */
 const CALL_OVERHEAD_BYTES = 32;
@@ -24,8 +23,8 @@ abstract class CallBase {
   lastError: MraftError | undefined = undefined;
   /** Where it was routed last. */
   route: Route | undefined = undefined;
-  /** The latest attempt; answers to earlier ones count only if they are good. */
-  request: Request | undefined = undefined;
+  /** Request of the latest attempt, 0: none; answers to earlier attempts count only if they are good. */
+  requestId = 0;
   /** While it waits for its next attempt. */
   wakeAtMs = 0;
   /** Neighbours in the list of all pending calls. */
@@ -142,7 +141,7 @@ export class PendingList {
 
   /** Visits every call; the visited one may leave. */
   forEach(visit: (call: PendingCall) => void): void {
-    for (let call = this.#first; call; ) {
+    for (let call = this.#first; call;) {
       const next: PendingCall | undefined = call.next;
       visit(call);
       call = next;

@@ -1,6 +1,6 @@
 /** What follows a failed attempt: a pure decision. The deadline is not judged here; a call that passes it is ended. */
 
-import { MraftError, NotLeader, RetryableError } from '../wire/errors.ts';
+import { NotLeader, RetryableError, type MraftError } from '../wire/errors.ts';
 
 export interface RetryDecision {
   readonly retry: boolean;

@@ -14,6 +14,7 @@ import {
   connect as natsConnect,
   DebugEvents,
   Events,
+  Match,
   headers as natsHeaders,
   type ConnectionOptions,
   type Msg,
@@ -82,7 +83,7 @@ export interface LinkSubscription {
 export interface ServiceRequest {
   readonly data: Uint8Array;
   readonly subject: string;
-  /** A header's value; empty where it is not there. */
+  /** A header's value, whatever the case of its name; empty where it is not there. */
   header(name: string): string;
   /** Answers; dropped without a connection, and where the caller wants no answer. */
   respond(data: Uint8Array, headers?: Readonly<Record<string, string>>): void;
@@ -100,6 +101,8 @@ export interface ServiceOptions {
   /** Semantic version. */
   readonly version: string;
   readonly description: string;
+  /** Shown by `$SRV.INFO`. */
+  readonly metadata?: Readonly<Record<string, string>>;
   /** Instances share the requests. */
   readonly queue: string;
   readonly endpoints: readonly ServiceEndpoint[];
@@ -348,8 +351,8 @@ export class Link {
 
   /** Registers a NATS micro service, which answers `$SRV.PING/INFO/STATS`, in the named queue group. */
   async addService(options: ServiceOptions): Promise<{ close(): Promise<void> }> {
-    const { name, version, description, queue, endpoints } = options;
-    const service = await this.#connection.services.add({ name, version, description, queue });
+    const { name, version, description, queue, metadata = {}, endpoints } = options;
+    const service = await this.#connection.services.add({ name, version, description, queue, metadata });
     for (const endpoint of endpoints) {
       service.addEndpoint(endpoint.name, {
         subject: endpoint.subject,
@@ -372,7 +375,7 @@ export class Link {
       endpoint.handler({
         data: message.data,
         subject: message.subject,
-        header: (name) => message.headers?.get(name) ?? '',
+        header: (name) => message.headers?.get(name, Match.IgnoreCase) ?? '',
         respond: (data, headers) => this.#respond(message, data, headers),
       });
     } catch (error) {

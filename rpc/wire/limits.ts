@@ -110,6 +110,8 @@ export const LIMITS = {
   clientFramePatienceMs: 75,
   /** Requests given up on whose late answer would still be taken. */
   clientLateRequests: 4096,
+  /** Requests of the JSON service that one node works on at once. */
+  serviceRequests: 1024,
   /** Regions in one client's route cache. */
   clientRoutes: 100_000,
 } as const;

@@ -189,9 +189,7 @@ export class FakeCluster implements ClientTransport {
   /** The current regions of the range that the request meant. */
   #regionsOf(request: mraft.IRequest): Region[] {
     const named = this.regions.find((region) => region.regionId === request.regionId)!;
-    return this.regions.filter(
-      (region) => region === named || region.epoch.version === named.epoch.version,
-    );
+    return this.regions.filter((region) => region === named || region.epoch.version === named.epoch.version);
   }
 
   #write(region: FakeRegion, bytes: Uint8Array): mraft.IWriteResult {
@@ -227,7 +225,8 @@ export class FakeCluster implements ClientTransport {
       case 'compareAndSwap': {
         const current = this.data.get(key.toString('hex'));
         const expected = cursor.hasExpected ? cursor.expected.of(cursor.bytes) : undefined;
-        const matches = current === undefined ? expected === undefined : expected !== undefined && current.equals(expected);
+        const matches =
+          current === undefined ? expected === undefined : expected !== undefined && current.equals(expected);
         if (!matches) return { swapped: false, ...(current ? { current } : {}) };
         this.#set(region, key, cursor.hasValue ? cursor.value.of(cursor.bytes) : undefined);
         return { swapped: true };

@@ -162,7 +162,10 @@ test('a frozen broker: memory stays bounded, the link is cut, and it works again
   });
   assert.ok(most <= limit + frame.length + 100, `${most} bytes waited`);
   await eventually('the stale connection is cut', () => !sender.connected, 10_000);
-  await eventually('a few attempts have failed', () => sender.stats.refusedDisconnected > 0 || !sender.publish('thaw', frame));
+  await eventually(
+    'a few attempts have failed',
+    () => sender.stats.refusedDisconnected > 0 || !sender.publish('thaw', frame),
+  );
   await new Promise((resolve) => setTimeout(resolve, 3_500));
   broker.resume();
   const resumed = performance.now();
@@ -220,10 +223,7 @@ test('a slow consumer bounds nothing of the sender: it is the broker who cuts it
 
 test('an unreachable broker: Unavailable in time, or patience until it comes', async () => {
   const port = await freePort();
-  const error = await rejects(
-    connectLink({ servers: `127.0.0.1:${port}`, connectTimeoutMs: 200 }),
-    Unavailable,
-  );
+  const error = await rejects(connectLink({ servers: `127.0.0.1:${port}`, connectTimeoutMs: 200 }), Unavailable);
   assert.match(error.message, String(port));
 
   let attempts = 0;

@@ -1,0 +1,24 @@
+/** Clients of fake clusters, for tests. */
+
+import { createClient, type Client, type ClientOptions } from '../../rpc/client/index.ts';
+import type { FakeCluster } from './fake-cluster.ts';
+
+const clients: Client[] = [];
+
+export function open(cluster: FakeCluster, options: Partial<ClientOptions> = {}): Client {
+  const client = createClient(cluster, { cluster: 'test', attemptTimeoutMs: 100, timeoutMs: 5_000, ...options });
+  clients.push(client);
+  return client;
+}
+
+export async function closeAll(): Promise<void> {
+  for (const client of clients.splice(0)) await client.close();
+}
+
+export function text(value: Uint8Array | undefined): string | undefined {
+  return value === undefined ? undefined : Buffer.from(value).toString();
+}
+
+export function hexOf(key: string): string {
+  return Buffer.from(key).toString('hex');
+}
