@@ -18,6 +18,8 @@ export interface CaseComparison {
   readonly driver: DriverName;
   readonly medians: CaseMedians;
   readonly errors: number;
+  /** Gets that found no such key. */
+  readonly misses: number;
   /** One a round. */
   readonly runs: readonly CaseReport[];
 }
@@ -81,6 +83,7 @@ export function summarise(caseName: CaseName, driver: DriverName, runs: readonly
       generatorCpuSeconds: middle((run) => run.generatorCpuSeconds) ?? 0,
     },
     errors: sum(runs.flatMap((run) => Object.values(run.errors))),
+    misses: sum(runs.map((run) => run.misses)),
     runs,
   };
 }

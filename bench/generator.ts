@@ -146,7 +146,8 @@ class Generator {
       const startMs = performance.now();
       this.inFlight += 1;
       try {
-        await workload.perform(operation, session);
+        const result = await workload.perform(operation, session);
+        if (operation === 'get' && result === undefined) recorder.miss();
         recorder.success(operation, workload.weight(operation), startMs, performance.now());
       } catch (error) {
         recorder.failure(error, startMs, performance.now());
@@ -186,7 +187,8 @@ class Generator {
     const operation = this.workload.choose();
     this.inFlight += 1;
     try {
-      await this.workload.perform(operation, this.session);
+      const result = await this.workload.perform(operation, this.session);
+      if (operation === 'get' && result === undefined) this.recorder.miss();
       this.recorder.success(operation, this.workload.weight(operation), intendedMs, performance.now());
     } catch (error) {
       this.recorder.failure(error, intendedMs, performance.now());

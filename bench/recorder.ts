@@ -49,6 +49,7 @@ export class Recorder {
   private readonly errorCounts = new Map<string, number>();
   private operationCount = 0;
   private callCount = 0;
+  private missCount = 0;
 
   constructor(fromMs: number, untilMs: number, countsBy: 'start' | 'end') {
     this.fromMs = fromMs;
@@ -77,6 +78,11 @@ export class Recorder {
     if (elapsedMs > second.maxMs) second.maxMs = elapsedMs;
   }
 
+  /** A call that succeeded with nothing: no such key. */
+  miss(): void {
+    this.missCount += 1;
+  }
+
   /** A call that failed. Its time is no latency. */
   failure(error: unknown, startMs: number, endMs: number): void {
     const second = this.secondOf(startMs, endMs);
@@ -92,6 +98,11 @@ export class Recorder {
 
   get calls(): number {
     return this.callCount;
+  }
+
+  /** Gets that found nothing, the warm-up included. */
+  get misses(): number {
+    return this.missCount;
   }
 
   get errors(): Readonly<Record<string, number>> {

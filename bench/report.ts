@@ -28,7 +28,7 @@ export function formatRun(report: RunReport): string {
     '',
     `throughput ${count(report.operationsPerSecond)} operations/s (${count(report.operations)} in ${report.plan.durationMs / 1000} s)`,
     `in flight  ${fixed(report.inFlight.mean, 1)} calls on average, ${report.inFlight.max} at most`,
-    `errors     ${errorsText(report.errors)}`,
+    `errors     ${errorsText(report)}`,
     `fsyncs     ${fsyncText(report)}`,
     `CPU        ${cpuText(report)}`,
     '',
@@ -92,13 +92,13 @@ function caseRow(report: CaseReport): Record<string, unknown> {
     'p99 ms': fixed(latency?.p99Ms),
     'p99.9 ms': fixed(latency?.p999Ms),
     'max ms': fixed(latency?.maxMs),
-    errors: errorsText(report.errors),
+    errors: errorsText(report),
     'fsyncs/operation': rate(report.fsyncsPerOperation),
     'CPU s': cpuText(report),
   };
 }
 
-function comparisonRow({ caseName, driver, medians, errors, runs }: CaseComparison): Record<string, unknown> {
+function comparisonRow({ caseName, driver, medians, errors, misses, runs }: CaseComparison): Record<string, unknown> {
   const cpuSeconds = medians.serverCpuSeconds + medians.generatorCpuSeconds;
   const operations = medians.operationsPerSecond * ((runs[0]?.plan.durationMs ?? 0) / 1000);
   return {
@@ -112,7 +112,7 @@ function comparisonRow({ caseName, driver, medians, errors, runs }: CaseComparis
     'servers CPU s': fixed(medians.serverCpuSeconds),
     'generator CPU s': fixed(medians.generatorCpuSeconds),
     'CPU µs/operation': operations === 0 ? '-' : fixed((cpuSeconds * 1e6) / operations, 1),
-    errors,
+    errors: misses === 0 ? errors : `${errors}, ${misses} gets found nothing`,
   };
 }
 
@@ -156,8 +156,9 @@ function loadText({ plan, due, abandoned }: RunReport): string {
   );
 }
 
-function errorsText(errors: Readonly<Record<string, number>>): string {
+function errorsText({ errors, misses }: RunReport): string {
   const entries = Object.entries(errors).map(([code, times]) => `${code} ${times}`);
+  if (misses > 0) entries.push(`${misses} gets found nothing`);
   return entries.length === 0 ? 'none' : entries.join(', ');
 }
 

@@ -21,6 +21,8 @@ export interface RunReport {
   readonly calls: number;
   readonly operationsPerSecond: number;
   readonly errors: Readonly<Record<string, number>>;
+  /** Gets that found no such key. The records were there before, so it should be none. */
+  readonly misses: number;
   readonly latency: Partial<Record<Operation, LatencySummary>>;
   readonly series: readonly SecondSummary[];
   readonly inFlight: { readonly mean: number; readonly max: number };
@@ -80,6 +82,7 @@ function report(driver: DriverInfo, request: RunRequest, result: LoadResult): Ru
     calls: recorder.calls,
     operationsPerSecond: recorder.operations / (result.durationMs / 1000),
     errors: recorder.errors,
+    misses: recorder.misses,
     latency: recorder.latencies,
     series: recorder.series,
     inFlight: result.inFlight,

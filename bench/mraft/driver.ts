@@ -23,6 +23,7 @@ export class MraftDriver implements Driver {
   private readonly options: MraftOptions;
   private local: LocalCluster | undefined;
   private admin: Admin | undefined;
+  private nodeCount = 0;
 
   constructor(options: MraftOptions) {
     this.options = options;
@@ -46,6 +47,8 @@ export class MraftDriver implements Driver {
       this.local = await startLocalCluster({ regions, workers, detached: true, logLevel: 'warn' });
     }
     this.admin = await Admin.connect({ cluster: this.address().cluster, nats: this.address().url });
+    // Nothing is loaded yet, so all that are there answer in time.
+    this.nodeCount = (await this.admin.nodes()).length;
   }
 
   async connect(): Promise<Session> {
@@ -54,7 +57,7 @@ export class MraftDriver implements Driver {
   }
 
   async usage(): Promise<Usage> {
-    const [cpuSeconds, fsyncs] = await Promise.all([this.cpuSeconds(), storeSyncs(this.admin)]);
+    const [cpuSeconds, fsyncs] = await Promise.all([this.cpuSeconds(), storeSyncs(this.admin, this.nodeCount)]);
     return { cpuSeconds, fsyncs };
   }
 

@@ -73,7 +73,7 @@ export class EmbeddedDriver implements Driver {
     const [nodes, broker, fsyncs] = await Promise.all([
       Promise.all(this.nodes.map(({ pid }) => cpuSecondsOf(pid))),
       cpuSecondsOf(this.broker?.pid),
-      storeSyncs(this.admin),
+      storeSyncs(this.admin, NODES.length),
     ]);
     const mraft = nodes.reduce((sum, seconds) => sum + seconds, 0);
     return { cpuSeconds: { 'mraft (2 of 3 nodes)': mraft, 'nats-server': broker }, fsyncs };

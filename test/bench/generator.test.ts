@@ -108,6 +108,22 @@ test('errors are counted by their code, are no operations, and do not stop the c
   assert.ok(recorder.operations + failed <= calls);
 });
 
+test('a get that finds nothing is counted, so that a store without data cannot pass for a fast one', async () => {
+  const empty = await run(
+    storeThat(() => sleep(1)),
+    { concurrency: 1 },
+    'get',
+  );
+  assert.ok(empty.recorder.misses >= empty.recorder.calls && empty.recorder.calls > 0);
+  const found = async (): Promise<Uint8Array> => {
+    await sleep(1);
+    return new Uint8Array(1);
+  };
+  const full = await run({ ...storeThat(() => sleep(1)), get: found }, { concurrency: 1 }, 'get');
+  assert.ok(full.recorder.calls > 0);
+  assert.is(full.recorder.misses, 0);
+});
+
 test('a batch counts as its puts, once as a call', async () => {
   const { recorder } = await run(
     storeThat(() => sleep(1)),

@@ -36,6 +36,7 @@ function reportOf(operationsPerSecond: number, fsyncs: number | undefined): Case
     calls: operationsPerSecond,
     operationsPerSecond,
     errors: { ServerBusy: 2 },
+    misses: 1,
     latency: { put: latency },
     series: [],
     inFlight: { mean: 1, max: 1 },
@@ -92,6 +93,7 @@ test('a summary holds the medians over the rounds and all errors', () => {
   assert.is(summary.medians.p50Ms, 2);
   assert.is(summary.medians.fsyncsPerOperation, (0.01 + 0.04) / 2);
   assert.is(summary.errors, 6);
+  assert.is(summary.misses, 3);
 });
 
 test('text and CSV show every store, every round and every verdict', () => {
@@ -113,7 +115,16 @@ test('text and CSV show every store, every round and every verdict', () => {
     verdicts: judge((driver) => (driver === 'mraft' ? medians(60_000) : medians(10_000))),
   };
   const text = formatComparison(comparison);
-  for (const part of ['mraft', 'etcd', '60,000', '6 ×', 'met', '128-byte values', '1,024 callers']) {
+  for (const part of [
+    'mraft',
+    'etcd',
+    '60,000',
+    '6 ×',
+    'met',
+    '128-byte values',
+    '1,024 callers',
+    '2 gets found nothing',
+  ]) {
     assert.ok(text.includes(part), `'${part}' in\n${text}`);
   }
   const lines = comparisonToCsv(comparison).trim().split('\n');
