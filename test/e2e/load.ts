@@ -16,12 +16,12 @@ export interface LoadOptions {
   readonly timeoutMs?: number;
 }
 
-/** Shared keys: first bytes from all over the key space. */
-const SHARED_KEYS = ['\u0001', '#', '1', 'A', 'Q', 'a', 'h', 'm', 't', '}', 'é', '中', '\u{1f600}'].map(
-  (c) => `${c}shared`,
-);
+/** Where the shared keys lie: first bytes from all over the key space. */
+const PLACES = ['\u0001', '#', '1', 'A', 'Q', 'a', 'h', 'm', 't', '}', 'é', '中', '\u{1f600}'];
 const PAUSE_MS = 4;
 const CHECK_BATCH = 500;
+/** Each load has keys of its own: its history begins with none of them. */
+let loadsStarted = 0;
 
 export class Load {
   readonly recorder = new Recorder();
@@ -32,6 +32,8 @@ export class Load {
   readonly #acknowledged: number[] = [];
   /** Of each writer, the keys beyond the row whose fate is unknown. */
   readonly #failed = new Set<string>();
+  readonly #name = `load${loadsStarted++}`;
+  readonly #sharedKeys = PLACES.map((place) => `${place}${this.#name}`);
   #stopped = false;
 
   private constructor(kvs: readonly Kv[], timeoutMs: number) {
@@ -63,7 +65,7 @@ export class Load {
    */
   async verify(kv: Kv): Promise<void> {
     const reader = this.recorder.client(-1, kv, { timeoutMs: this.#timeoutMs });
-    for (const key of SHARED_KEYS) assert.ok(await reader.get(key), `the final read of ${key} failed`);
+    for (const key of this.#sharedKeys) assert.ok(await reader.get(key), `the final read of ${key} failed`);
     const verdict = checkHistory(this.recorder.history);
     assert.is(verdict.result, 'linearizable', 'explanation' in verdict ? verdict.explanation : verdict.result);
     await this.#verifyWrites(kv);
@@ -74,7 +76,7 @@ export class Load {
     this.#acknowledged[id] = 0;
     for (let at = 0; !this.#stopped; at++) {
       try {
-        await kv.put(spreadKey(`w${id}`, at), `${id}/${at}`, { timeoutMs: this.#timeoutMs });
+        await kv.put(spreadKey(`${this.#name}/${id}`, at), `${id}/${at}`, { timeoutMs: this.#timeoutMs });
       } catch (error) {
         this.recorder.countError(error);
         this.#failed.add(`${id}/${at}`);
@@ -88,7 +90,7 @@ export class Load {
       for (let from = 0; from < count; from += CHECK_BATCH) {
         const numbers = Array.from({ length: Math.min(CHECK_BATCH, count - from) }, (_, at) => from + at);
         const values = await kv.batchGet(
-          numbers.map((at) => spreadKey(`w${id}`, at)),
+          numbers.map((at) => spreadKey(`${this.#name}/${id}`, at)),
           { timeoutMs: this.#timeoutMs },
         );
         values.forEach((value, at) => {
@@ -105,22 +107,22 @@ export class Load {
     const kv = this.#kvs[id % this.#kvs.length] as Kv;
     const client = this.recorder.client(id, kv, { timeoutMs: this.#timeoutMs });
     for (let at = 0; !this.#stopped; at++) {
-      await recordedCall(client, random, `${id}.${at}`);
+      const key = this.#sharedKeys[Math.floor(random() * PLACES.length)] as string;
+      await recordedCall(client, key, random(), `${id}.${at}`);
       await new Promise((resolve) => setTimeout(resolve, random() * PAUSE_MS));
     }
   }
 }
 
-async function recordedCall(client: RecordedClient, random: () => number, value: string): Promise<void> {
-  const key = SHARED_KEYS[Math.floor(random() * SHARED_KEYS.length)] as string;
-  const choice = random();
+/** One call, or a get and a swap of what it read; `choice` is uniform in [0, 1). */
+async function recordedCall(client: RecordedClient, key: string, choice: number, value: string): Promise<void> {
   if (choice < 0.45) await client.get(key);
   else if (choice < 0.7) await client.put(key, value);
   else if (choice < 0.75) await client.delete(key);
   else {
     // Swaps mostly expect what is there, so that they mostly happen.
     const read = await client.get(key);
-    if (read) await client.cas(key, client.lastRead(key), random() < 0.1 ? undefined : value);
+    if (read) await client.cas(key, client.lastRead(key), choice < 0.77 ? undefined : value);
   }
 }
 
