@@ -66,4 +66,3 @@ function regionJson({ region, ...rest }: ReplicaStatus): object {
   const base64 = (key: Uint8Array): string => Buffer.from(key).toString('base64');
   return { ...rest, region: { ...region, startKey: base64(region.startKey), endKey: base64(region.endKey) } };
 }
-

@@ -26,14 +26,11 @@ export function initialRegions(plan: BootstrapPlan): Region[] {
     startKey,
     endKey: starts[i + 1] ?? Buffer.alloc(0),
     epoch: { version: 1, confVersion: 1 },
-    peers: Array.from(
-      { length: replicas },
-      (_, k): Peer => ({
-        peerId: i * replicas + k + 1,
-        nodeId: initialNodes[(i + k) % initialNodes.length]!,
-        role: 'voter',
-      }),
-    ),
+    peers: Array.from({ length: replicas }, (_, k): Peer => ({
+      peerId: i * replicas + k + 1,
+      nodeId: initialNodes[(i + k) % initialNodes.length]!,
+      role: 'voter',
+    })),
   }));
 }
 

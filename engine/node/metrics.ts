@@ -111,4 +111,3 @@ function defineMetrics(registry: Registry): (status: NodeStatus) => void {
     for (const [reason, count] of Object.entries(status.dropped)) dropped.inc({ reason }, count);
   };
 }
-

@@ -1,6 +1,6 @@
 /** One node: the database, its workers, its connection to the others, and a client of its own. Put together here. */
 
-import { createClient, NatsTransport, type Client } from '../../rpc/client/index.ts';
+import { createClient, serveKv, NatsTransport, type Client, type KvService } from '../../rpc/client/index.ts';
 import { connectLink, type Link } from '../../rpc/nats/index.ts';
 import { StorageFailure, errorFromCode, type MraftError } from '../../rpc/wire/errors.ts';
 import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
@@ -42,6 +42,7 @@ export class Node {
   #link: Link | undefined;
   #transport: LocalTransport | undefined;
   #client: Client | undefined;
+  #service: KvService | undefined;
   #metrics: MetricsServer | undefined;
   #stopping: Promise<void> | undefined;
   #fail: (error: MraftError) => void = () => {};
@@ -111,7 +112,7 @@ export class Node {
       status: () => this.status(),
       region: (regionId) => this.regionStatus(regionId),
     });
-    // JSON service: see below
+    this.#service = await serveKv(this.#link, cluster, this.#client, { version: VERSION });
   }
 
   #connect(): Promise<Link> {
@@ -216,6 +217,7 @@ export class Node {
   }
 
   async #stop(): Promise<void> {
+    await this.#service?.close();
     if (this.#config.initialNodes.length > 1) await this.#handOver();
     await this.#client?.close();
     await this.#pool.stop();

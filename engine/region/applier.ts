@@ -138,11 +138,7 @@ export class Applier {
   }
 
   /** Undefined: took effect, now or earlier, and has nothing to say. */
-  #applyCall(
-    session: Session | undefined,
-    call: CommandCursor,
-    batch: WriteBatch,
-  ): mraft.ICallResult | undefined {
+  #applyCall(session: Session | undefined, call: CommandCursor, batch: WriteBatch): mraft.ICallResult | undefined {
     const standing = session ? session.standing(call.seq) : 'new';
     if (standing === 'stale') {
       const error = new StaleSequence('the session has declared this sequence answered', { field: 'seq' });

@@ -129,9 +129,7 @@ export class Replica {
 
   /** Whether a turn has something to do here. */
   get hasWork(): boolean {
-    return (
-      this.raft.hasReady() || this.#proposals.hasGathered || this.#reads.hasGathered || this.#reads.hasReady
-    );
+    return this.raft.hasReady() || this.#proposals.hasGathered || this.#reads.hasGathered || this.#reads.hasReady;
   }
 
   // --- step 2: what comes in ---------------------------------------------------------------------------------------
@@ -217,7 +215,10 @@ export class Replica {
   #fail(origin: Origin, id: number, error: unknown): void {
     this.#env.respond(origin, { id, error: toWireError(error) });
     if (!(error instanceof MraftError) || error instanceof Internal) {
-      this.#env.onAnomaly(this.regionId, error instanceof MraftError ? error : new Internal(String(error), { cause: error }));
+      this.#env.onAnomaly(
+        this.regionId,
+        error instanceof MraftError ? error : new Internal(String(error), { cause: error }),
+      );
     }
   }
 
@@ -381,7 +382,10 @@ export class Replica {
   isInStep(nodeId: number): boolean {
     const { progress, lastIndex } = this.raft.status();
     return progress.some(
-      (peer) => this.#nodeOfPeer.get(peer.peerId) === nodeId && peer.recentlyActive && peer.match >= lastIndex - IN_STEP_ENTRIES,
+      (peer) =>
+        this.#nodeOfPeer.get(peer.peerId) === nodeId &&
+        peer.recentlyActive &&
+        peer.match >= lastIndex - IN_STEP_ENTRIES,
     );
   }
 
@@ -447,4 +451,3 @@ function readMode(mode: mraft.ReadMode | null | undefined): ReadRequest['mode'] 
       throw new InvalidArgument(`read mode ${mode} is unknown`, { field: 'mode' });
   }
 }
-

@@ -22,7 +22,9 @@ export interface WorkerControl {
   stop(): void;
 }
 
-export type WorkerControlClient = { [K in keyof WorkerControl]: (...args: Parameters<WorkerControl[K]>) => Promise<ReturnType<WorkerControl[K]>> };
+export type WorkerControlClient = {
+  [K in keyof WorkerControl]: (...args: Parameters<WorkerControl[K]>) => Promise<ReturnType<WorkerControl[K]>>;
+};
 
 const CONTROL_TIMEOUT_MS = 5_000;
 

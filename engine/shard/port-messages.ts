@@ -12,7 +12,12 @@ export type FromWorker =
   | { readonly kind: 'serving' }
   | { readonly kind: 'responses'; readonly frame: Uint8Array }
   | { readonly kind: 'forwardRequests'; readonly worker: number; readonly origin: Origin; readonly frame: Uint8Array }
-  | { readonly kind: 'forwardPeerFrame'; readonly worker: number; readonly frame: Uint8Array; readonly fromNode: number }
+  | {
+      readonly kind: 'forwardPeerFrame';
+      readonly worker: number;
+      readonly frame: Uint8Array;
+      readonly fromNode: number;
+    }
   | { readonly kind: 'leader'; readonly regionId: number; readonly leaderNodeId: number; readonly term: number }
   | { readonly kind: 'node'; readonly nodeId: number; readonly workers: number; readonly bootEpoch: number }
   | { readonly kind: 'notice'; readonly level: 'warn' | 'error'; readonly message: string; readonly fields: object }

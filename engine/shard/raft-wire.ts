@@ -90,7 +90,8 @@ function fromWireEntries(wire: mraft.RaftMessage): Entry[] {
     const { term, index, kind } = entry as mraft.Entry;
     const kindName = ENTRY_KINDS[kind];
     if (kindName === undefined) throw new MalformedRequest(`entry kind ${kind} is unknown`);
-    if (index !== wire.index + 1 + position) throw new MalformedRequest('the entries of an append do not follow each other');
+    if (index !== wire.index + 1 + position)
+      throw new MalformedRequest('the entries of an append do not follow each other');
     if (term < lastTerm || term > wire.term) throw new MalformedRequest('the terms of an append fall, or pass its own');
     lastTerm = term;
     return { term, index, kind: kindName, data: entry.data ?? EMPTY };

@@ -193,7 +193,9 @@ export class Shard {
 
   /** While there is no room, clients hear so at once; what peers send is lost, as it would be on a node that is down. */
   #refuseWhileFull(): void {
-    const error = new DiskFull(`the disk of node ${this.#config.nodeId} is full: make room, the node goes on by itself`);
+    const error = new DiskFull(
+      `the disk of node ${this.#config.nodeId} is full: make room, the node goes on by itself`,
+    );
     for (let inbound = this.#inbox.take(); inbound; inbound = this.#inbox.take()) {
       if (inbound.kind === 'client') this.#refuse(inbound.frame, inbound.origin, error);
     }

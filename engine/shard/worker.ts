@@ -183,4 +183,3 @@ function senderOf(subject: string): number {
 function isRoundNumber(attempt: number): boolean {
   return Number.isInteger(Math.log10(attempt));
 }
-

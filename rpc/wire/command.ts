@@ -173,11 +173,7 @@ export interface PayloadNature {
 }
 
 /** Joins encoded commands into the payload of one entry; the commands are copied. */
-export function encodePayload(
-  epoch: EpochNumbers,
-  nature: PayloadNature,
-  commands: readonly Uint8Array[],
-): Uint8Array {
+export function encodePayload(epoch: EpochNumbers, nature: PayloadNature, commands: readonly Uint8Array[]): Uint8Array {
   const epochSize = 2 + varintBytes(epoch.version) + varintBytes(epoch.confVersion);
   let size = fieldBytes(epochSize) + (nature.conditional ? 2 : 0) + (nature.exclusive ? 2 : 0);
   for (const command of commands) size += fieldBytes(command.length);

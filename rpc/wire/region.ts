@@ -37,9 +37,7 @@ export function compareKeys(a: Uint8Array, b: Uint8Array): number {
 }
 
 export function containsKey(region: Pick<Region, 'startKey' | 'endKey'>, key: Uint8Array): boolean {
-  return (
-    compareKeys(key, region.startKey) >= 0 && (region.endKey.length === 0 || compareKeys(key, region.endKey) < 0)
-  );
+  return compareKeys(key, region.startKey) >= 0 && (region.endKey.length === 0 || compareKeys(key, region.endKey) < 0);
 }
 
 export function sameEpoch(a: Epoch, b: Epoch): boolean {
