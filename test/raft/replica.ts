@@ -27,7 +27,7 @@ export const DEFAULT_CONFIG = {
 export class Disk implements LogReader {
   private entryList: Entry[] = [];
   private syncedList: Entry[] = [];
-  private syncedHardState: HardState = { term: 0, vote: 0, commit: 0 };
+  syncedHardState: HardState = { term: 0, vote: 0, commit: 0 };
   hardState: HardState = this.syncedHardState;
   applied = 0;
 
@@ -37,6 +37,14 @@ export class Disk implements LogReader {
 
   get lastIndex(): number {
     return this.entryList.length;
+  }
+
+  get syncedIndex(): number {
+    return this.syncedList.length;
+  }
+
+  syncedTerm(index: number): number | undefined {
+    return this.syncedList[index - 1]?.term;
   }
 
   term(index: number): number | undefined {
@@ -99,6 +107,11 @@ export class Replica {
 
   get hasUnsynced(): boolean {
     return this.unsynced !== undefined;
+  }
+
+  /** The committed entries of the Ready that is out. */
+  get applying(): readonly Entry[] {
+    return this.unsynced?.committed ?? [];
   }
 
   /** Takes a Ready up to its write: returns what may leave before the sync. */

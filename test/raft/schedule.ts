@@ -1,0 +1,432 @@
+/**
+ * One random schedule of a group: messages are lost, doubled and reordered, disks finish when they like, processes die
+ * and lose what was not synced, clocks run apart by what leases allow for. After each step the promises of Raft are
+ * checked (thesis figure 3.2), and those of leases and read indexes. At the end the faults stop, and the group must
+ * agree. Everything follows from the seed.
+ */
+
+import type { Entry, RaftConfig, RaftMessage } from '../../engine/raft/index.ts';
+import type { RaftLog } from '../../engine/raft/raft-log.ts';
+import { DEFAULT_CONFIG, Replica } from './replica.ts';
+import { seededRandom } from './random.ts';
+
+const TIMEOUT_MS = 100;
+const MAX_DRIFT = 0.1;
+
+/** What a seed decides before the first step. */
+interface Faults {
+  readonly lossShare: number;
+  readonly duplicateShare: number;
+  /** How often the oldest message is taken rather than any. */
+  readonly orderShare: number;
+  readonly crashes: boolean;
+  readonly partitions: boolean;
+  readonly transfers: boolean;
+  /** How often a peer campaigns before its time. */
+  readonly ambition: number;
+  /** A Ready may stay unsynced while messages come in. */
+  readonly slowDisks: boolean;
+}
+
+interface PendingRead {
+  /** The highest commit index anywhere when the read was asked. */
+  readonly committedBefore: number;
+}
+
+interface Member {
+  readonly replica: Replica;
+  /** How fast its clock runs. */
+  readonly clockRate: number;
+  readonly reads: Map<number, PendingRead>;
+  down: boolean;
+  term: number;
+  commit: number;
+  leading: boolean;
+}
+
+export class BrokenPromise extends Error {}
+
+export interface ScheduleStats {
+  elections: number;
+  committed: number;
+  reads: number;
+  leaseChecks: number;
+  crashes: number;
+  transfers: number;
+}
+
+export class Schedule {
+  readonly stats: ScheduleStats = { elections: 0, committed: 0, reads: 0, leaseChecks: 0, crashes: 0, transfers: 0 };
+  private readonly random: () => number;
+  /** Most time between two steps. */
+  private readonly paceMs: number;
+  private readonly members: readonly Member[];
+  private readonly faults: Faults;
+  private readonly actions: ReturnType<Schedule['possibilities']>;
+  private readonly totalWeight: number;
+  private timeMs = 1000;
+  private wire: RaftMessage[] = [];
+  private readonly cutOff = new Set<number>();
+  private nextProposal = 1;
+  private nextRead = 1;
+  /** By index - 1: what was first seen committed, and in which term of the peer that saw it. */
+  private readonly committed: { readonly entry: Entry; readonly inTerm: number }[] = [];
+  private readonly leaders = new Map<number, number>();
+
+  constructor(seed: number) {
+    this.random = seededRandom(seed);
+    const size = this.pick([1, 2, 3, 3, 3, 3, 3, 4, 5, 5]);
+    this.faults = {
+      lossShare: this.pick([0, 0.02, 0.1, 0.3]),
+      duplicateShare: this.pick([0, 0.05, 0.3]),
+      orderShare: this.pick([0, 0.7, 0.95, 1]),
+      crashes: this.chance(0.6),
+      partitions: this.chance(0.5),
+      transfers: this.chance(0.5),
+      ambition: this.pick([0, 1, 5]),
+      slowDisks: this.chance(0.5),
+    };
+    this.paceMs = this.pick([1, 2, 4]);
+    const voters = Array.from({ length: size }, (_, at) => at + 1);
+    const limits = {
+      maxAppendBytes: this.pick([1, 60, 4096]),
+      maxInflightAppends: this.pick([1, 2, 8]),
+      entryCacheBytes: this.pick([0, 100, 4096]),
+      maxApplyBytes: this.pick([1, 4096]),
+    };
+    this.actions = this.possibilities();
+    this.totalWeight = this.actions.reduce((sum, [weight]) => sum + weight, 0);
+    this.members = voters.map((peerId) => this.member(peerId, voters, limits));
+  }
+
+  run(steps: number): void {
+    for (let step = 0; step < steps; step++) {
+      this.timeMs += this.random() * this.paceMs;
+      const member = this.pick(this.members);
+      this.act(member);
+      this.check();
+    }
+    this.checkLogMatching();
+    this.recover();
+    this.checkLogMatching();
+  }
+
+  // --- what can happen ----------------------------------------------------------------------------------------------
+
+  /** What may happen to a peer that is up, and how often. */
+  private possibilities(): readonly (readonly [weight: number, action: (member: Member) => void])[] {
+    const { crashes, partitions, transfers, ambition } = this.faults;
+    return [
+      [50, () => this.deliver()],
+      [24, (member) => this.turn(member)],
+      [8, (member) => this.tick(member)],
+      [6, (member) => this.propose(member)],
+      [5, (member) => this.read(member)],
+      [0.5, (member) => member.replica.node.reportUnreachable(this.pick(this.members).replica.id)],
+      [0.5, () => (this.timeMs += this.random() * 2 * TIMEOUT_MS)],
+      [ambition, (member) => member.replica.node.campaign(this.clock(member))],
+      [transfers ? 1.5 : 0, () => this.transfer()],
+      [partitions ? 1 : 0, () => this.repartition()],
+      [crashes ? 0.4 : 0, (member) => this.crash(member)],
+      [crashes ? 0.4 : 0, (member) => this.crashAndRestart(member)],
+    ];
+  }
+
+  private act(member: Member): void {
+    if (member.down) {
+      if (this.chance(0.05)) this.restart(member);
+      else this.deliver();
+      return;
+    }
+    let dice = this.random() * this.totalWeight;
+    for (const [weight, action] of this.actions) {
+      dice -= weight;
+      if (dice < 0) {
+        action(member);
+        return;
+      }
+    }
+  }
+
+  private deliver(): void {
+    if (this.wire.length === 0) return;
+    const at = this.chance(this.faults.orderShare) ? 0 : Math.floor(this.random() * this.wire.length);
+    const message = this.wire[at]!;
+    if (!this.chance(this.faults.duplicateShare)) this.wire.splice(at, 1);
+    if (this.chance(this.faults.lossShare) || this.cutOff.has(message.from) !== this.cutOff.has(message.to)) return;
+    const to = this.members[message.to - 1]!;
+    if (to.down) return;
+    to.replica.node.step(message, this.clock(to));
+    const refused = to.replica.node.refusedMessages;
+    this.demand(refused === 0, `${to.replica.id} refused a message: ${JSON.stringify(message)}`);
+  }
+
+  /** Begins a Ready, or ends the one that is out, or both. */
+  private turn(member: Member): void {
+    if (!member.replica.hasUnsynced) {
+      this.begin(member);
+      if (this.faults.slowDisks && this.chance(0.5)) return;
+    }
+    this.finish(member);
+  }
+
+  private begin(member: Member): void {
+    const { replica } = member;
+    const messages = replica.begin(this.clock(member));
+    for (const message of messages) this.checkDurable(member, message);
+    for (const entry of replica.applying) {
+      const durable = replica.disk.syncedTerm(entry.index) === entry.term;
+      this.demand(durable, `${replica.id} applies ${entry.index}/${entry.term}, which it may forget`);
+    }
+    this.send(messages);
+  }
+
+  private finish(member: Member): void {
+    const { replica } = member;
+    const durable = replica.finish();
+    for (const message of durable) this.checkDurable(member, message);
+    this.send(durable);
+    for (const { id, index } of replica.reads.splice(0)) {
+      const read = member.reads.get(id);
+      if (read === undefined) throw new BrokenPromise(`read ${id} was answered twice`);
+      member.reads.delete(id);
+      this.stats.reads++;
+      const { committedBefore } = read;
+      this.demand(index >= committedBefore, `read ${id} at ${index}, and ${committedBefore} was committed before it`);
+    }
+  }
+
+  private send(messages: readonly RaftMessage[]): void {
+    this.wire.push(...messages);
+    // A wire holds so much; old messages are the ones that hurt, so any may go.
+    while (this.wire.length > 200) this.wire.splice(Math.floor(this.random() * this.wire.length), 1);
+  }
+
+  private tick(member: Member): void {
+    member.replica.node.tick(this.clock(member));
+  }
+
+  private propose(member: Member): void {
+    for (let count = 1 + Math.floor(this.random() * 3); count > 0; count--) {
+      member.replica.node.propose(Buffer.from(`p${this.nextProposal++}`), this.clock(member));
+    }
+  }
+
+  private read(member: Member): void {
+    const id = this.nextRead++;
+    const committedBefore = this.committed.length;
+    if (member.replica.node.readIndex(id, this.clock(member)).ok) member.reads.set(id, { committedBefore });
+  }
+
+  private transfer(): void {
+    const to = this.pick(this.members).replica.id;
+    const leader = this.members.find((one) => one.leading && !one.down);
+    if (leader?.replica.node.transferLeadership(to, this.clock(leader))) this.stats.transfers++;
+  }
+
+  private crash(member: Member): void {
+    this.stats.crashes++;
+    member.down = true;
+    member.replica.crash();
+    member.reads.clear();
+    member.leading = false;
+    member.commit = 0;
+  }
+
+  private crashAndRestart(member: Member): void {
+    this.crash(member);
+    this.restart(member);
+  }
+
+  private restart(member: Member): void {
+    member.down = false;
+    member.replica.restart(this.clock(member));
+    const { term } = member.replica.node;
+    this.demand(term <= member.term, 'a restart invented a term');
+    member.term = term;
+  }
+
+  private repartition(): void {
+    this.cutOff.clear();
+    if (this.chance(0.3)) return;
+    const leader = this.members.find(({ leading }) => leading);
+    if (leader !== undefined && this.chance(0.5)) this.cutOff.add(leader.replica.id);
+    else for (const member of this.members) if (this.chance(0.4)) this.cutOff.add(member.replica.id);
+  }
+
+  // --- what must hold -----------------------------------------------------------------------------------------------
+
+  private check(): void {
+    for (const member of this.members) {
+      if (member.down) continue;
+      const { node, id } = member.replica;
+      this.demand(node.term >= member.term, `${id}: its term fell to ${node.term} from ${member.term}`);
+      this.demand(node.commit >= member.commit, `${id}: its commit fell to ${node.commit} from ${member.commit}`);
+      const leading = node.role === 'leader';
+      if (leading && (!member.leading || node.term !== member.term)) this.checkElection(member);
+      member.leading = leading;
+      member.term = node.term;
+      if (node.commit > member.commit) this.checkCommit(member);
+      member.commit = node.commit;
+    }
+    for (const member of this.members) if (!member.down && member.leading) this.checkLease(member);
+  }
+
+  /** Election safety, and leader completeness. */
+  private checkElection(member: Member): void {
+    const { node, id } = member.replica;
+    const { term } = node;
+    const other = this.leaders.get(term);
+    // The only voter may forget that it began a term, if nothing of it was synced: it alone knew.
+    const forgotten = other === id && this.members.length === 1;
+    this.demand(other === undefined || forgotten, `${id} and ${other} lead term ${term}`);
+    this.leaders.set(term, id);
+    this.stats.elections++;
+    const log = logOf(member);
+    for (const { entry, inTerm } of this.committed) {
+      if (inTerm >= term) break;
+      const found = log.term(entry.index);
+      this.demand(found === entry.term, `leader ${id} of term ${term} lacks ${entry.index}/${entry.term}`);
+    }
+  }
+
+  /** State-machine safety: an index is committed once, with one entry. */
+  private checkCommit(member: Member): void {
+    const { node, id } = member.replica;
+    const log = logOf(member);
+    for (let index = member.commit + 1; index <= node.commit; index++) {
+      const entry = log.slice(index, index + 1, 1)[0]!;
+      const known = this.committed[index - 1]?.entry;
+      if (known === undefined) {
+        this.demand(this.committed.length === index - 1, `${id} commits ${index} before what is below it`);
+        this.committed.push({ entry, inTerm: node.term });
+        this.stats.committed++;
+      } else {
+        const same = known.term === entry.term && Buffer.compare(known.data, entry.data) === 0;
+        this.demand(same, `${id} commits ${index}/${entry.term}, and ${known.term} was committed there`);
+      }
+    }
+  }
+
+  /** While a lease holds nobody leads a later term, so nothing was committed that its holder does not know. */
+  private checkLease(member: Member): void {
+    const { node, id } = member.replica;
+    if (!node.hasLease(this.clock(member))) return;
+    this.stats.leaseChecks++;
+    const rival = this.members.find(({ replica, leading }) => leading && replica.node.term > node.term);
+    this.demand(rival === undefined, `${id} has a lease in ${node.term}, and ${rival?.replica.id} leads a later term`);
+    this.demand(node.commit >= this.committed.length, `${id} has a lease and lacks what is committed`);
+  }
+
+  /** What is acknowledged or voted survives a crash. */
+  private checkDurable(member: Member, message: RaftMessage): void {
+    const { disk, id } = member.replica;
+    if (message.reject) return;
+    if (message.kind === 'appendResponse') {
+      // An answer to a leader that is already overthrown: its entries may be replaced by now, and it can commit nothing.
+      if (message.term < disk.syncedHardState.term) return;
+      this.demand(message.index <= disk.syncedIndex, `${id} acknowledged ${message.index}, which it may forget`);
+    } else if (message.kind === 'voteResponse' || message.kind === 'vote') {
+      const { term, vote } = disk.syncedHardState;
+      const candidate = message.kind === 'vote' ? id : message.to;
+      const kept = term > message.term || (term === message.term && vote === candidate);
+      this.demand(kept, `${id} voted in term ${message.term}, which it may forget`);
+    }
+  }
+
+  /** Logs that share an entry share all before it. */
+  private checkLogMatching(): void {
+    const logs = this.members.map((member) => member.replica.disk.all());
+    for (const one of logs) {
+      for (const other of logs) {
+        let at = Math.min(one.length, other.length) - 1;
+        while (at >= 0 && one[at]!.term !== other[at]!.term) at--;
+        for (; at >= 0; at--) {
+          const [a, b] = [one[at]!, other[at]!];
+          const same = a.term === b.term && Buffer.compare(a.data, b.data) === 0;
+          this.demand(same, `logs agree above ${a.index} and not there`);
+        }
+      }
+    }
+  }
+
+  // --- the end of the faults ----------------------------------------------------------------------------------------
+
+  /** Everything works again: there must be one leader, and all must apply the same. */
+  private recover(): void {
+    this.cutOff.clear();
+    for (const member of this.members) if (member.down) this.restart(member);
+    let proposed = 0;
+    for (let round = 0; round < 300; round++) {
+      this.timeMs += 5;
+      for (const member of this.members) {
+        this.finish(member);
+        this.tick(member);
+        this.begin(member);
+        this.finish(member);
+        this.check();
+      }
+      const arrived = this.wire;
+      this.wire = [];
+      for (const message of arrived)
+        this.members[message.to - 1]!.replica.node.step(message, this.clock(this.members[message.to - 1]!));
+      this.check();
+      if (round === 200) {
+        const leader = this.members.find(({ leading }) => leading);
+        if (leader === undefined) throw new BrokenPromise('nobody leads, and nothing is wrong any more');
+        const result = leader.replica.node.propose(Buffer.from('last'), this.clock(leader));
+        proposed = result.ok ? result.index : 0;
+      }
+    }
+    for (const { replica } of this.members) {
+      this.demand(proposed > 0 && replica.disk.applied >= proposed, `${replica.id} did not catch up`);
+      replica.applied.forEach((entry, at) =>
+        this.demand(
+          entry === undefined || this.committed[at]?.entry.term === entry.term,
+          'applied what was not committed',
+        ),
+      );
+    }
+  }
+
+  // --- helpers ------------------------------------------------------------------------------------------------------
+
+  private member(peerId: number, voters: readonly number[], limits: Partial<RaftConfig>): Member {
+    const config: RaftConfig = {
+      ...DEFAULT_CONFIG,
+      ...limits,
+      peerId,
+      voters,
+      electionTimeoutMs: TIMEOUT_MS,
+      heartbeatMs: 15,
+      maxClockDrift: MAX_DRIFT,
+      // Short waits are the dangerous ones.
+      random: () => (this.chance(0.5) ? 0 : this.random()),
+    };
+    // Two clocks are at most a factor of 1 + MAX_DRIFT apart.
+    const clockRate = 1 + (this.random() - 0.5) * 0.95 * MAX_DRIFT;
+    const replica = new Replica(config, this.timeMs * clockRate);
+    return { replica, clockRate, reads: new Map(), down: false, term: 0, commit: 0, leading: false };
+  }
+
+  private clock(member: Member): number {
+    return this.timeMs * member.clockRate;
+  }
+
+  private chance(share: number): boolean {
+    return this.random() < share;
+  }
+
+  private pick<T>(items: readonly T[]): T {
+    return items[Math.floor(this.random() * items.length)]!;
+  }
+
+  private demand(holds: boolean, promise: string): void {
+    if (!holds) throw new BrokenPromise(promise);
+  }
+}
+
+/** The log as the node sees it, with what is not written yet. */
+function logOf(member: Member): RaftLog {
+  return (member.replica.node as unknown as { log: RaftLog }).log;
+}
