@@ -35,7 +35,7 @@ interface ThrownOverComlink {
 // Comlink's own handler drops an error's code: errors travel as code and message and become their class again.
 const ownHandler = Comlink.transferHandlers.get('throw')!;
 Comlink.transferHandlers.set('throw', {
-  canHandle: ownHandler.canHandle,
+  canHandle: (value): value is unknown => ownHandler.canHandle(value),
   serialize: (thrown: unknown) => {
     const error = asMraftError((thrown as ThrownOverComlink).value);
     return [{ code: error.code, message: error.message }, []];

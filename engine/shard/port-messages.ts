@@ -1,5 +1,6 @@
 /** What a worker and its node say to each other over their raw port: data, never control (control.ts). */
 
+import type { MessagePort } from 'node:worker_threads';
 import type { Origin } from '../region/ports.ts';
 import type { Region } from '../../rpc/wire/region.ts';
 import type { ShardConfig } from './ports.ts';
@@ -32,8 +33,8 @@ export interface WorkerTask {
   /** Empty: a single node without a broker. */
   readonly servers: readonly string[];
   readonly regions: readonly Region[];
-  readonly dataPort: import('node:worker_threads').MessagePort;
-  readonly controlPort: import('node:worker_threads').MessagePort;
+  readonly dataPort: MessagePort;
+  readonly controlPort: MessagePort;
 }
 
 /**

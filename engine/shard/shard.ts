@@ -11,10 +11,10 @@ import {
   Internal,
   InvalidArgument,
   MalformedRequest,
-  MraftError,
   RegionNotFound,
   ServerBusy,
   asMraftError,
+  type MraftError,
 } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import type { Region } from '../../rpc/wire/region.ts';
@@ -261,7 +261,7 @@ export class Shard {
       else misdirected = this.#misdirect(misdirected, message.regionId, message);
     }
     for (const [worker, messages] of misdirected ?? []) {
-      const bytes = encode(mraft.PeerFrame, { ...frame, messages });
+      const bytes = encode(mraft.PeerFrame, Object.assign(frame, { messages }));
       this.#env.transport.forwardPeerFrame(worker, bytes, fromNode);
     }
   }
