@@ -59,7 +59,9 @@ export interface Store {
   /**
    * Writes the batch atomically and clears it. With `sync` it returns after the log of writes is durable up to and
    * including this batch. Writes become durable in the order in which they were made: a crash loses a suffix only.
-   * @throws StorageFailure when the disk failed: the node must stop. DiskFull when there is no room: nothing was written.
+   * An empty batch may be written with `sync`, to make durable what came before.
+   * @throws StorageFailure when the disk failed: the node must stop, and whether the batch is durable shows after the next
+   *   start. DiskFull when there is no room: nothing was written, and the batch keeps its operations to be written again.
    */
   write(batch: WriteBatch, options: { readonly sync: boolean }): void;
 
