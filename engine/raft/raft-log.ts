@@ -32,6 +32,11 @@ export function entriesBytes(entries: readonly Entry[]): number {
   return sizeBytes;
 }
 
+/** An invariant that failed. On the hot path its message is built only then. */
+function broken(message: string): never {
+  invariant(false, message);
+}
+
 export class RaftLog {
   private readonly store: LogReader;
   private readonly cacheBytes: number;
@@ -143,7 +148,7 @@ export class RaftLog {
   /** Commit never moves back, and never beyond the log. */
   commitTo(index: number): boolean {
     if (index <= this.commitValue) return false;
-    invariant(index <= this.lastIndexValue, `commit ${index} is beyond the log, which ends at ${this.lastIndexValue}`);
+    if (index > this.lastIndexValue) broken(`commit ${index} is beyond the log, which ends at ${this.lastIndexValue}`);
     this.commitValue = index;
     return true;
   }
@@ -175,7 +180,7 @@ export class RaftLog {
   }
 
   appliedTo(index: number): void {
-    invariant(index <= this.applying, `applied ${index} was not handed out, only up to ${this.applying}`);
+    if (index > this.applying) broken(`applied ${index} was not handed out, only up to ${this.applying}`);
     if (index <= this.appliedValue) return;
     this.appliedValue = index;
     this.trim();
@@ -187,7 +192,7 @@ export class RaftLog {
     const source = fromStore ? this.store.entries(from, Math.min(to, this.windowFirst), maxBytes) : this.window;
     const start = fromStore ? 0 : from - this.windowFirst;
     const limit = fromStore ? source.length : to - this.windowFirst;
-    invariant(source[start]?.index === from, `the log has no entry ${from}`);
+    if (source[start]?.index !== from) broken(`the log has no entry ${from}`);
     let end = start + 1;
     let sizeBytes = entryBytes(source[start]!);
     while (end < limit) {
@@ -225,8 +230,8 @@ export class RaftLog {
   }
 
   private push(entry: Entry): void {
-    invariant(entry.index === this.lastIndexValue + 1, `entry ${entry.index} does not follow ${this.lastIndexValue}`);
-    invariant(entry.term >= this.lastTermValue, `term ${entry.term} of an entry follows term ${this.lastTermValue}`);
+    if (entry.index !== this.lastIndexValue + 1) broken(`entry ${entry.index} does not follow ${this.lastIndexValue}`);
+    if (entry.term < this.lastTermValue) broken(`an entry of term ${entry.term} follows one of ${this.lastTermValue}`);
     this.window.push(entry);
     this.windowBytes += entryBytes(entry);
     this.lastIndexValue = entry.index;
@@ -235,7 +240,7 @@ export class RaftLog {
 
   private truncateFrom(index: number): void {
     if (index > this.lastIndexValue) return;
-    invariant(index > this.commitValue, `entry ${index} would be truncated, and ${this.commitValue} is committed`);
+    if (index <= this.commitValue) broken(`entry ${index} would be replaced, and ${this.commitValue} is committed`);
     this.lastTermValue = this.term(index - 1) ?? 0;
     this.lastIndexValue = index - 1;
     if (index <= this.windowFirst) {

@@ -58,6 +58,8 @@ export class RaftNode {
   private promisedUntilMs: number;
 
   private entriesOut = false;
+  /** Role or leader changed since the last Ready: the driver gets to see it even if there is nothing to do. */
+  private standingChanged = false;
   private refusedCount = 0;
 
   /**
@@ -233,12 +235,13 @@ export class RaftNode {
 
   // --- what it wants done -------------------------------------------------------------------------------------------
 
-  /** Whether `ready()` has anything to say. Constant time. */
+  /** Whether `ready()` has anything to say, or role or leader changed since the last one. Constant time. */
   hasReady(): boolean {
     return (
       this.log.hasUnstable ||
       this.log.hasCommitted ||
       !this.outbox.empty ||
+      this.standingChanged ||
       this.hardStateChanged ||
       (this.leadership !== undefined && this.leadership.hasWork)
     );
@@ -251,6 +254,7 @@ export class RaftNode {
   ready(nowMs: number): Ready {
     invariant(!this.entriesOut, 'a Ready was asked for before the entries of the last one were persisted');
     const now = this.advanceTime(nowMs);
+    this.standingChanged = false;
     this.leadership?.flush(now);
     const hardState = this.takeHardState();
     let atOnce = this.outbox.takeNow();
@@ -301,6 +305,7 @@ export class RaftNode {
     const campaign = new Campaign(kind, this.quorum);
     this.campaignValue = campaign;
     this.leaderId = 0;
+    this.standingChanged = true;
     if (kind === 'vote') {
       this.roleValue = 'candidate';
       this.termValue++;
@@ -338,6 +343,7 @@ export class RaftNode {
     }
     this.roleValue = 'leader';
     this.leaderId = this.peerId;
+    this.standingChanged = true;
     this.campaignValue = undefined;
     const { config, quorum, log, outbox } = this;
     this.leadership = new Leadership({ config, quorum, log, outbox }, this.termValue, this.nowMs);
@@ -403,6 +409,7 @@ export class RaftNode {
       this.termValue = term;
       this.vote = 0;
     }
+    if (this.roleValue !== 'follower' || this.leaderId !== leaderId) this.standingChanged = true;
     this.roleValue = 'follower';
     this.leaderId = leaderId;
     this.leadership = undefined;

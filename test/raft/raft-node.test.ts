@@ -73,3 +73,105 @@ test('only a leader takes proposals and reads', () => {
   assert.not.ok(follower.transferLeadership(3, group.nowMs));
   assert.is(follower.leader, 1);
 });
+
+test('proposals are refused while too much is uncommitted, and taken again afterwards', () => {
+  const group = new Group(3, { config: { maxUncommittedBytes: 1000 } });
+  const leader = group.elect(1);
+  group.cut(1);
+  assert.ok(leader.node.propose(new Uint8Array(5000), group.nowMs).ok, 'the first may be of any size');
+  assert.equal(leader.node.propose(bytes('a'), group.nowMs), { ok: false, reason: 'busy' });
+  group.settle();
+  group.heal();
+  leader.node.reportUnreachable(2);
+  group.settle();
+  assert.ok(leader.node.propose(bytes('a'), group.nowMs).ok);
+});
+
+test('what a restarted peer applied and committed is where it was', () => {
+  const group = new Group(3);
+  group.elect(1).node.propose(bytes('a'), group.nowMs);
+  group.settle();
+  group.advance(100);
+  group.crash(2);
+  group.restart(2);
+  const { node } = group.replica(2);
+  assert.equal([node.applied, node.commit, node.lastIndex], [2, 2, 2]);
+  assert.not.ok(node.hasReady());
+});
+
+test('a driver is told of a leader that steps down, even if there is nothing to do', () => {
+  const group = new Group(3);
+  const leader = group.elect(1);
+  group.advance(200);
+  group.cut(1);
+  leader.node.tick(group.nowMs + 2000);
+  assert.is(leader.node.role, 'follower');
+  assert.ok(leader.node.hasReady());
+});
+
+test('a Ready is not handed out while the entries of the last one are not persisted', () => {
+  const group = new Group(3);
+  const leader = group.elect(1);
+  leader.node.propose(bytes('a'), group.nowMs);
+  leader.node.ready(group.nowMs);
+  assert.throws(() => leader.node.ready(group.nowMs), /before the entries of the last one were persisted/);
+});
+
+test('a leader counts itself only when its disk has the entry', () => {
+  const group = new Group(3);
+  const leader = group.elect(1);
+  group.cut(3);
+  leader.node.propose(bytes('a'), group.nowMs);
+  const sent = leader.begin(group.nowMs);
+  for (const message of sent) group.deliver(message);
+  const follower = group.replica(2);
+  for (const message of [...follower.begin(group.nowMs), ...follower.finish()]) group.deliver(message);
+  assert.is(leader.node.commit, 1, 'one disk of three has it');
+  leader.finish();
+  assert.is(leader.node.commit, 2);
+});
+
+test('time that goes back does not make anything due or undue', () => {
+  const group = new Group(3);
+  const leader = group.elect(1);
+  group.advance(500);
+  leader.node.tick(0);
+  assert.ok(leader.node.hasLease(0));
+  assert.is(leader.node.role, 'leader');
+});
+
+test('a tick with nothing due makes no work', () => {
+  const group = new Group(3);
+  group.elect(1);
+  group.advance(100);
+  for (const replica of group.replicas) {
+    replica.node.tick(group.nowMs + 1);
+    assert.not.ok(replica.node.hasReady());
+  }
+});
+
+test('a busy leader sends appends in place of heartbeats, and keeps its lease by them', () => {
+  const group = new Group(3);
+  const leader = group.elect(1);
+  const kinds = new Set<string>();
+  group.drops = (message) => {
+    if (message.from === 1) kinds.add(message.kind);
+    return false;
+  };
+  for (let at = 0; at < 300; at++) {
+    leader.node.propose(bytes(`${at}`), group.nowMs);
+    group.advance(10);
+    assert.ok(leader.node.hasLease(group.nowMs));
+  }
+  assert.equal([...kinds], ['append']);
+});
+
+test('entries keep the bytes that were proposed, not copies', () => {
+  const group = new Group(3);
+  const leader = group.elect(1);
+  const data = bytes('a');
+  leader.node.propose(data, group.nowMs);
+  group.settle();
+  assert.is(leader.applied.at(-1)?.data, data);
+  assert.is(group.replica(2).disk.all().at(-1)?.data, data);
+});

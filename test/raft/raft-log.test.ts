@@ -1,0 +1,136 @@
+/** The log of a replica: what is durable, what may be applied, what may be replaced, and what stays in memory. */
+
+import type { Entry, RaftConfig } from '../../engine/raft/index.ts';
+import { RaftLog, entriesBytes } from '../../engine/raft/raft-log.ts';
+import { assert, suite } from '../harness.ts';
+import { bytes } from './group.ts';
+import { DEFAULT_CONFIG, Disk } from './replica.ts';
+
+const test = suite('raft log');
+const CONFIG = { ...DEFAULT_CONFIG, peerId: 1, voters: [1], random: () => 0 };
+
+function entries(first: number, ...terms: number[]): Entry[] {
+  return terms.map((term, at) => ({ term, index: first + at, kind: 'normal', data: bytes(`${first + at}/${term}`) }));
+}
+
+function logWith(stored: readonly Entry[], config: RaftConfig = CONFIG): { log: RaftLog; disk: Disk } {
+  const disk = new Disk();
+  disk.write(stored, undefined);
+  return { log: new RaftLog(disk, 0, 0, config), disk };
+}
+
+/** Writes and syncs what the log hands out. */
+function persist(log: RaftLog, disk: Disk): void {
+  const taken = log.takeUnstable();
+  disk.write(taken, undefined);
+  const last = taken.at(-1);
+  if (last !== undefined) log.stableTo(last.index, last.term);
+}
+
+test('committed entries are handed out only as far as they are durable here', () => {
+  const { log, disk } = logWith([]);
+  log.replace(entries(1, 1, 1, 1), 0);
+  log.commitTo(3);
+  assert.not.ok(log.hasCommitted);
+  persist(log, disk);
+  assert.ok(log.hasCommitted);
+  assert.is(log.takeCommitted(1000).length, 3);
+  assert.not.ok(log.hasCommitted);
+});
+
+test('at least one entry is handed out, whatever its size', () => {
+  const { log, disk } = logWith([]);
+  log.replace(entries(1, 1, 1), 0);
+  persist(log, disk);
+  log.commitTo(2);
+  assert.is(log.takeCommitted(1).length, 1);
+  assert.is(log.takeCommitted(1).length, 1);
+  assert.not.ok(log.hasCommitted);
+});
+
+test('replaced entries are handed out again from where they differ', () => {
+  const { log, disk } = logWith(entries(1, 1, 1, 1));
+  const news = entries(2, 1, 2, 2);
+  assert.is(log.firstNew(news), 1);
+  log.replace(news, 1);
+  assert.equal(
+    log.takeUnstable().map((entry) => [entry.index, entry.term]),
+    [
+      [3, 2],
+      [4, 2],
+    ],
+  );
+  assert.is(log.stable, 2);
+  assert.is(log.term(3), 2);
+  assert.is(log.term(2), 1);
+  assert.is(disk.term(3), 1);
+});
+
+test('a late report of a write that was replaced makes nothing durable', () => {
+  const { log } = logWith([]);
+  log.replace(entries(1, 1, 1), 0);
+  log.takeUnstable();
+  log.replace(entries(2, 2), 0);
+  log.stableTo(2, 1);
+  assert.is(log.stable, 0);
+  assert.equal(
+    log.takeUnstable().map((entry) => entry.term),
+    [2],
+  );
+  log.stableTo(2, 2);
+  assert.is(log.stable, 2);
+});
+
+test('what is committed cannot be replaced, nor commit move beyond the log', () => {
+  const { log } = logWith(entries(1, 1, 1));
+  log.commitTo(2);
+  assert.throws(() => log.replace(entries(2, 2), 0), /committed/);
+  assert.throws(() => log.commitTo(3), /beyond the log/);
+  assert.not.ok(log.commitTo(1));
+  assert.is(log.commit, 2);
+});
+
+test('what was not handed out cannot be applied', () => {
+  const { log } = logWith(entries(1, 1, 1));
+  log.commitTo(2);
+  log.takeCommitted(1);
+  assert.throws(() => log.appliedTo(2), /not handed out/);
+});
+
+test('a start whose applied index is beyond its log is refused', () => {
+  assert.throws(() => new RaftLog(new Disk(), 0, 5, CONFIG), /applied 5 is beyond the log/);
+  assert.throws(() => new RaftLog(new Disk(), 5, 0, CONFIG), /commit 5 is beyond the log/);
+});
+
+test('two logs agree at best where the term is not above the other side’s', () => {
+  const { log } = logWith(entries(1, 1, 1, 1, 4, 4, 5, 5, 6, 6, 6));
+  assert.equal(log.agreement(10, 5), { index: 7, term: 5 });
+  assert.equal(log.agreement(10, 3), { index: 3, term: 1 });
+  assert.equal(log.agreement(99, 9), { index: 10, term: 6 });
+  assert.equal(log.agreement(6, 5), { index: 6, term: 5 });
+  assert.equal(log.agreement(10, 0), { index: 0, term: 0 });
+});
+
+test('memory holds what is not durable or not applied, and beside it no more than the cache', () => {
+  const { log, disk } = logWith([], { ...CONFIG, entryCacheBytes: 300 });
+  const window = (): readonly Entry[] => (log as unknown as { window: Entry[] }).window;
+  for (let index = 1; index <= 100; index++) log.append(1, 'normal', bytes('0123456789'));
+  assert.is(window().length, 100);
+  persist(log, disk);
+  assert.is(window().length, 100, 'not committed');
+  log.commitTo(100);
+  log.takeCommitted(1e6);
+  log.appliedTo(50);
+  assert.is(window().length, 50);
+  log.appliedTo(100);
+  assert.ok(entriesBytes(window()) <= 300 * 1.125);
+  // What is no longer in memory comes from the store.
+  assert.is(log.slice(1, 101, 1e6)[0]?.index, 1);
+  assert.is(log.term(1), 1);
+});
+
+test('a message of tiny entries is bounded as well', () => {
+  const { log } = logWith([]);
+  for (let index = 1; index <= 1000; index++) log.append(1, 'normal', new Uint8Array(0));
+  assert.ok(log.slice(1, 1001, 1000).length < 50);
+});
