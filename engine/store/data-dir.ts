@@ -44,7 +44,7 @@ export function openDataDir(dir: string, identity: DataDirIdentity): DataDir {
       return { dir, storeDir, created: false };
     }
     refuseForeignFiles(dir);
-    fs.mkdirSync(dir, { recursive: true });
+    makeDirectory(dir);
     const record = { format: DATA_DIR_FORMAT, cluster: identity.cluster, nodeId: identity.nodeId };
     writeDurably(dir, 'mraft.json', `${JSON.stringify(record)}\n`);
     return { dir, storeDir, created: true };
@@ -177,4 +177,21 @@ function asDataDirError(error: unknown, dir: string): unknown {
     { cause: error, field: 'dataDir' },
   );
   return unusable;
+}
+
+/**
+ * Makes a directory and those above it. Node's own recursive mkdir does not end where a file system says that a parent
+ * which is there does not exist, as /proc does.
+ */
+function makeDirectory(dir: string): void {
+  try {
+    fs.mkdirSync(dir);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST' && fs.statSync(dir).isDirectory()) return;
+    const parent = path.dirname(dir);
+    if (code !== 'ENOENT' || fs.existsSync(parent)) throw error;
+    makeDirectory(parent);
+    fs.mkdirSync(dir);
+  }
 }
