@@ -4,7 +4,7 @@ import { Command } from 'commander';
 import pino, { type Logger } from 'pino';
 
 import type { OpenOptions } from '../../engine/index.ts';
-import { InvalidConfig } from '../../rpc/wire/errors.ts';
+import { DataDirInUse, DataDirMismatch, DataDirUnusable, errorFromCode, InvalidConfig } from '../../rpc/wire/errors.ts';
 import { wholeNumber, wholeNumbers } from './flags.ts';
 
 interface ServeFlags {
@@ -86,6 +86,9 @@ function toOptions(flags: ServeFlags, logger: Logger): OpenOptions {
 
 /** The engine names its options; whoever typed flags reads flags. */
 function rethrowWithFlags(error: unknown): never {
+  if (error instanceof DataDirMismatch || error instanceof DataDirInUse || error instanceof DataDirUnusable) {
+    throw errorFromCode(error.code, `--data: ${error.message}`, { ...error.details, cause: error });
+  }
   const flag = error instanceof InvalidConfig ? FLAG_OF_FIELD[error.details.field ?? ''] : undefined;
   if (!(error instanceof InvalidConfig) || flag === undefined) throw error;
   const problem = error.message.slice(error.message.indexOf(':') + 1).trim();
