@@ -19,8 +19,8 @@ const SUITE: SuiteOptions = {
   workload: { records: 100_000, valueBytes: 128, batchSize: 32, scanLength: 100, seed: 1 },
   concurrency: 1024,
   batchConcurrency: 256,
-  warmupMs: 2_000,
-  durationMs: 5_000,
+  warmupMs: 1_500,
+  durationMs: 4_000,
 };
 
 async function main(): Promise<void> {
