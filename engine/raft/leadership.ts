@@ -73,7 +73,8 @@ export class Leadership {
     this.lease = new Lease(config.electionTimeoutMs, config.maxClockDrift);
     this.heartbeatDueMs = nowMs + config.heartbeatMs;
     this.quorumCheckDueMs = nowMs + config.electionTimeoutMs;
-    this.termStart = this.log.append(term, 'normal', NO_DATA).index;
+    this.termStart = log.append(term, 'normal', NO_DATA).index;
+    log.servePeers(true);
   }
 
   get transferTarget(): number {
@@ -124,6 +125,7 @@ export class Leadership {
     if (nowMs >= this.transferDueMs) this.endTransfer();
     if (nowMs >= this.heartbeatDueMs) {
       this.heartbeatDue = true;
+      this.log.peersHave(this.lowestMatch(nowMs));
       this.heartbeatDueMs = nowMs + this.config.heartbeatMs;
     }
     return true;
@@ -319,6 +321,15 @@ export class Leadership {
       this.values[slot] = slot === this.selfSlot ? nowMs : this.progress[slot]!.heardMs;
     }
     return this.quorum.highest(this.values);
+  }
+
+  /** What every peer has that was heard lately. One that is down does not keep entries in memory. */
+  private lowestMatch(nowMs: number): number {
+    let lowest = Infinity;
+    for (const { match, heardMs } of this.progress) {
+      if (match < lowest && nowMs - heardMs < this.config.electionTimeoutMs) lowest = match;
+    }
+    return lowest;
   }
 
   // --- transfer -----------------------------------------------------------------------------------------------------

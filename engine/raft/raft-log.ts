@@ -4,7 +4,8 @@
  * Invariants, with `last` the last index:
  *   applied <= applying <= min(commit, stable), stable <= handed <= last, commit <= last, and the window covers
  *   (min(stable, commit), last], so that the store is never asked for what it may not have in its final form.
- * Entries are kept by reference, never copied or changed: their data may lie in a buffer of the network.
+ * Entries are kept by reference, never copied or changed: their data may lie in a buffer of the network, which one small
+ * entry keeps alive. So a follower keeps nothing that is applied, and a leader only what some peer may still need.
  */
 
 import { invariant } from '../../rpc/wire/errors.ts';
@@ -32,6 +33,18 @@ export function entriesBytes(entries: readonly Entry[]): number {
   return sizeBytes;
 }
 
+/** The end of the longest run from `start` on, before `limit`, that fits `maxBytes`; the first entry always does. */
+function prefixEnd(entries: readonly Entry[], start: number, limit: number, maxBytes: number): number {
+  let sizeBytes = entryBytes(entries[start]!);
+  let end = start + 1;
+  while (end < limit) {
+    sizeBytes += entryBytes(entries[end]!);
+    if (sizeBytes > maxBytes) break;
+    end++;
+  }
+  return end;
+}
+
 /** An invariant that failed. On the hot path its message is built only then. */
 function broken(message: string): never {
   invariant(false, message);
@@ -41,9 +54,13 @@ export class RaftLog {
   private readonly store: LogReader;
   private readonly cacheBytes: number;
   private readonly cacheLimitBytes: number;
+  /** Whether applied entries are kept, for the peers of a leader. */
+  private servesPeers = false;
   private window: Entry[] = [];
   /** Index of the first entry in the window, or the next index while it is empty. */
   private windowFirst: number;
+  /** Term of the entry before the window: what the next append of a leader follows. */
+  private termBeforeWindow: number;
   private windowBytes = 0;
   private lastIndexValue: number;
   private lastTermValue: number;
@@ -66,6 +83,7 @@ export class RaftLog {
     this.windowFirst = last + 1;
     this.lastIndexValue = last;
     this.lastTermValue = store.term(last) ?? 0;
+    this.termBeforeWindow = this.lastTermValue;
     // The commit is written now and then, the applied index with each apply: the later one is right.
     this.commitValue = Math.max(commit, applied);
     this.appliedValue = applied;
@@ -111,6 +129,7 @@ export class RaftLog {
     if (index === this.lastIndexValue) return this.lastTermValue;
     if (index > this.lastIndexValue) return undefined;
     if (index >= this.windowFirst) return this.window[index - this.windowFirst]!.term;
+    if (index === this.windowFirst - 1) return this.termBeforeWindow;
     return this.store.term(index);
   }
 
@@ -131,7 +150,9 @@ export class RaftLog {
    * when it has them all.
    */
   firstNew(entries: readonly Entry[]): number {
-    for (let at = 0; at < entries.length; at++) {
+    // What is committed agrees with every leader.
+    const first = entries[0]?.index ?? 0;
+    for (let at = Math.max(0, this.commitValue + 1 - first); at < entries.length; at++) {
       const entry = entries[at]!;
       if (this.term(entry.index) !== entry.term) return at;
     }
@@ -186,21 +207,32 @@ export class RaftLog {
     this.trim();
   }
 
-  /** Entries of [from, to), at least one, then up to `maxBytes`; fewer where the store's part ends. */
+  /** A leader keeps applied entries within the cache's size, others none. */
+  servePeers(serves: boolean): void {
+    this.servesPeers = serves;
+    this.trim();
+  }
+
+  /** Every peer that is up has everything up to `index`. */
+  peersHave(index: number): void {
+    this.drop(Math.min(index, this.appliedValue) + 1 - this.windowFirst);
+  }
+
+  /** Entries of [from, to), at least one, then up to `maxBytes`. */
   slice(from: number, to: number, maxBytes: number): Entry[] {
-    const fromStore = from < this.windowFirst;
-    const source = fromStore ? this.store.entries(from, Math.min(to, this.windowFirst), maxBytes) : this.window;
-    const start = fromStore ? 0 : from - this.windowFirst;
-    const limit = fromStore ? source.length : to - this.windowFirst;
-    if (source[start]?.index !== from) broken(`the log has no entry ${from}`);
-    let end = start + 1;
-    let sizeBytes = entryBytes(source[start]!);
-    while (end < limit) {
-      sizeBytes += entryBytes(source[end]!);
-      if (sizeBytes > maxBytes) break;
-      end++;
+    if (from >= this.windowFirst) {
+      const start = from - this.windowFirst;
+      return this.window.slice(start, prefixEnd(this.window, start, to - this.windowFirst, maxBytes));
     }
-    return fromStore && end === source.length ? source : source.slice(start, end);
+    const stored = this.store.entries(from, Math.min(to, this.windowFirst), maxBytes);
+    if (stored[0]?.index !== from) broken(`the log has no entry ${from}`);
+    // The store counts data only.
+    const end = prefixEnd(stored, 0, stored.length, maxBytes);
+    const entries = end === stored.length ? stored : stored.slice(0, end);
+    const restBytes = maxBytes - entriesBytes(entries);
+    const next = this.window[0];
+    if (from + end !== this.windowFirst || this.windowFirst >= to || entryBytes(next!) > restBytes) return entries;
+    return entries.concat(this.slice(this.windowFirst, to, restBytes));
   }
 
   /**
@@ -246,6 +278,7 @@ export class RaftLog {
     if (index <= this.windowFirst) {
       this.window = [];
       this.windowFirst = index;
+      this.termBeforeWindow = this.lastTermValue;
       this.windowBytes = 0;
     } else {
       for (const entry of this.window.splice(index - this.windowFirst)) this.windowBytes -= entryBytes(entry);
@@ -254,20 +287,30 @@ export class RaftLog {
     this.handed = Math.min(this.handed, index - 1);
   }
 
-  /** Drops the oldest entries of the window: applied ones beyond the cache's size, unapplied ones only in an emergency. */
+  /** Drops what is applied and beyond the cache's size; what is not applied only in an emergency. */
   private trim(): void {
-    if (this.windowBytes <= this.cacheBytes * (1 + TRIM_SLACK)) return;
+    const cacheBytes = this.servesPeers ? this.cacheBytes : 0;
+    if (this.windowBytes <= cacheBytes * (1 + TRIM_SLACK)) return;
     const durable = Math.min(this.stableValue, this.commitValue);
-    let dropped = 0;
-    while (this.windowBytes > this.cacheBytes) {
-      const index = this.windowFirst + dropped;
-      const keep = index > durable || (index > this.appliedValue && this.windowBytes <= this.cacheLimitBytes);
+    let count = 0;
+    let sizeBytes = this.windowBytes;
+    while (sizeBytes > cacheBytes) {
+      const index = this.windowFirst + count;
+      const keep = index > durable || (index > this.appliedValue && sizeBytes <= this.cacheLimitBytes);
       if (keep) break;
-      this.windowBytes -= entryBytes(this.window[dropped]!);
-      dropped++;
+      sizeBytes -= entryBytes(this.window[count]!);
+      count++;
     }
-    if (dropped === 0) return;
-    this.window.splice(0, dropped);
-    this.windowFirst += dropped;
+    this.drop(count);
+  }
+
+  /** Drops the first `count` entries of the window. */
+  private drop(count: number): void {
+    if (count <= 0) return;
+    for (const entry of this.window.splice(0, count)) {
+      this.windowBytes -= entryBytes(entry);
+      this.windowFirst = entry.index + 1;
+      this.termBeforeWindow = entry.term;
+    }
   }
 }

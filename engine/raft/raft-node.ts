@@ -359,6 +359,11 @@ export class RaftNode {
     // candidate that the leader itself sent is not held back (thesis 4.2.3).
     if (!message.transfer && (this.leadership !== undefined || now < this.promisedUntilMs)) return;
     if (kind === 'vote' && term > this.termValue) this.becomeFollower(term, 0);
+    const rivals = kind === 'preVote' && this.roleValue === 'preCandidate' && term === this.termValue + 1;
+    if (rivals && !this.yieldsTo(message)) {
+      this.answerVote(message, false);
+      return;
+    }
     const free = this.vote === from || (this.vote === 0 && this.leaderId === 0) || term > this.termValue;
     const granted = free && this.log.isUpToDate(message.index, message.logTerm);
     if (granted && kind === 'vote') {
@@ -366,6 +371,18 @@ export class RaftNode {
       this.resetElectionTimer();
     }
     this.answerVote(message, granted);
+  }
+
+  /**
+   * Two peers that ask for pre-votes at the same time would get them both, and then share the votes. The one with the
+   * longer log goes on, or the higher id, and the other waits once more.
+   */
+  private yieldsTo(message: RaftMessage): boolean {
+    const { lastIndex, lastTerm } = this.log;
+    const equal = message.index === lastIndex && message.logTerm === lastTerm;
+    const yields = equal ? message.from > this.peerId : this.log.isUpToDate(message.index, message.logTerm);
+    if (yields) this.becomeFollower(this.termValue, 0);
+    return yields;
   }
 
   private answerVote(request: RaftMessage, granted: boolean): void {
@@ -412,6 +429,7 @@ export class RaftNode {
     if (this.roleValue !== 'follower' || this.leaderId !== leaderId) this.standingChanged = true;
     this.roleValue = 'follower';
     this.leaderId = leaderId;
+    if (this.leadership !== undefined) this.log.servePeers(false);
     this.leadership = undefined;
     this.campaignValue = undefined;
     this.resetElectionTimer();

@@ -111,22 +111,49 @@ test('two logs agree at best where the term is not above the other side’s', ()
   assert.equal(log.agreement(10, 0), { index: 0, term: 0 });
 });
 
-test('memory holds what is not durable or not applied, and beside it no more than the cache', () => {
-  const { log, disk } = logWith([], { ...CONFIG, entryCacheBytes: 300 });
-  const window = (): readonly Entry[] => (log as unknown as { window: Entry[] }).window;
+/** A log whose 100 entries of 10 bytes are durable and handed out to be applied. */
+function appliedLog(entryCacheBytes: number): { log: RaftLog; window: () => readonly Entry[] } {
+  const { log, disk } = logWith([], { ...CONFIG, entryCacheBytes });
   for (let index = 1; index <= 100; index++) log.append(1, 'normal', bytes('0123456789'));
-  assert.is(window().length, 100);
   persist(log, disk);
-  assert.is(window().length, 100, 'not committed');
   log.commitTo(100);
   log.takeCommitted(1e6);
+  return { log, window: () => (log as unknown as { window: Entry[] }).window };
+}
+
+test('a follower keeps in memory what is not applied, and nothing else', () => {
+  const { log, window } = appliedLog(1e6);
+  assert.is(window().length, 100);
   log.appliedTo(50);
   assert.is(window().length, 50);
   log.appliedTo(100);
-  assert.ok(entriesBytes(window()) <= 300 * 1.125);
-  // What is no longer in memory comes from the store.
-  assert.is(log.slice(1, 101, 1e6)[0]?.index, 1);
+  assert.is(window().length, 0);
+  // The rest comes from the store, but for the term that the next append follows.
+  assert.is(log.slice(1, 101, 1e6).length, 100);
   assert.is(log.term(1), 1);
+  log.append(2, 'normal', bytes('x'));
+  assert.is(log.term(100), 1);
+});
+
+test('a leader keeps applied entries for its peers, within the cache and until all have them', () => {
+  const { log, window } = appliedLog(300);
+  log.servePeers(true);
+  log.appliedTo(100);
+  assert.ok(window().length > 0 && entriesBytes(window()) <= 300 * 1.125);
+  log.peersHave(99);
+  assert.is(window().length, 1);
+  log.servePeers(false);
+  assert.is(window().length, 0);
+});
+
+test('entries that lie partly in the store come in one piece', () => {
+  const { log } = appliedLog(1e6);
+  log.appliedTo(50);
+  assert.is(log.slice(1, 101, 1e6).length, 100);
+  assert.is(log.slice(1, 60, 1e6).length, 59);
+  const some = log.slice(41, 101, 15 * 34);
+  assert.is(some.length, 15);
+  assert.is(some.at(-1)?.index, 55);
 });
 
 test('a message of tiny entries is bounded as well', () => {
