@@ -15,6 +15,9 @@ const MAX_CONCURRENCY = 65_536;
 const MAX_RECORDS = 10_000_000;
 const MAX_SECONDS = 86_400;
 const MAX_ROUNDS = 100;
+const RUN_WARMUP_SECONDS = 2;
+/** Long enough for the JIT compilers of the stores that have one, when all share the cores. */
+const COMPARE_WARMUP_SECONDS = 5;
 
 export type OutputFormat = 'text' | 'json' | 'csv';
 
@@ -75,7 +78,7 @@ function option<T>(flags: string, text: string, parse: (text: string) => T, valu
   return value === undefined ? made : made.default(value);
 }
 
-function withCommonFlags(command: Command): Command {
+function withCommonFlags(command: Command, warmupSeconds: number): Command {
   return command
     .addOption(
       option('-c, --concurrency <callers>', 'callers that wait for their answers', number(1, MAX_CONCURRENCY), 1024),
@@ -83,7 +86,9 @@ function withCommonFlags(command: Command): Command {
     .addOption(option('--batch-size <puts>', 'puts in one batch', number(1, LIMITS.batchOps), 32))
     .addOption(option('--records <count>', 'keys of the key space', number(1, MAX_RECORDS), 100_000))
     .addOption(option('--value-size <bytes>', 'size of a value', number(0, LIMITS.valueBytes), 128))
-    .addOption(option('--warmup <seconds>', 'load that is not measured', number(0, MAX_SECONDS, 'decimal'), 2))
+    .addOption(
+      option('--warmup <seconds>', 'load that is not measured', number(0, MAX_SECONDS, 'decimal'), warmupSeconds),
+    )
     .addOption(option('--duration <seconds>', 'load that is measured', number(0.1, MAX_SECONDS, 'decimal'), 10))
     .addOption(option('--seed <number>', 'of the random choices', number(0, 2 ** 32 - 1), 1))
     .addOption(option('--regions <count>', 'regions of a started mraft cluster', number(1, LIMITS.regionsPerNode), 48))
@@ -97,6 +102,7 @@ export function withRunFlags(command: Command): Command {
     command
       .addOption(new Option('-d, --driver <name>', 'store to measure').choices(DRIVERS).default('mraft'))
       .addOption(new Option('-w, --workload <name>', 'what to do').choices(Object.keys(WORKLOADS)).default('put')),
+    RUN_WARMUP_SECONDS,
   )
     .addOption(new Option('--distribution <name>', 'which keys; default: that of the workload').choices(DISTRIBUTIONS))
     .addOption(option('--target <calls/s>', 'open loop at this rate', number(1, 10_000_000)))
@@ -112,6 +118,7 @@ export function withCompareFlags(command: Command): Command {
       .addOption(option('--drivers <names>', 'stores, with commas', list(DRIVERS), ['mraft', 'etcd', 'jetstream']))
       .addOption(option('--workloads <names>', 'of put, batch, get, serial', list(CASES), [...CASES]))
       .addOption(option('--rounds <count>', 'every store once a round', number(1, MAX_ROUNDS), 3)),
+    COMPARE_WARMUP_SECONDS,
   ).addOption(option('--batch-concurrency <callers>', 'callers of batch', number(1, MAX_CONCURRENCY), 256));
 }
 
