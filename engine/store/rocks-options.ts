@@ -49,7 +49,7 @@ export const DEFAULT_TUNING: RocksTuning = {
     // Random keys, point reads and scans. Point lookup puts a filter before each memtable, too.
     data: {
       compaction: 'universal',
-      memtableMemoryBudget: 256 * MIB,
+      memtableMemoryBudget: 128 * MIB,
       compression: false,
       optimize: 'point-lookup',
       cacheSize: 256 * MIB,

@@ -130,7 +130,7 @@ class RocksBatch implements WriteBatch {
   constructor(level: RocksLevel, columns: ColumnOptions) {
     this.#level = level;
     this.#columns = columns;
-    this.#native = level._chainedBatch();
+    this.#native = nativeBatch(level);
   }
 
   put(column: Column, key: Uint8Array, value: Uint8Array): void {
@@ -148,10 +148,7 @@ class RocksBatch implements WriteBatch {
   clear(): void {
     this.#native._clear();
     // A native batch never gives memory back, so one that grew beyond the usual is left to the collector.
-    if (this.sizeBytes > LIMITS.storeBatchRetainedBytes) {
-      this.#level.detachResource(this.#native);
-      this.#native = this.#level._chainedBatch();
-    }
+    if (this.sizeBytes > LIMITS.storeBatchRetainedBytes) this.#native = nativeBatch(this.#level);
     this.count = 0;
     this.sizeBytes = 0;
   }
@@ -304,6 +301,13 @@ const MAX_INT32 = 2 ** 31 - 1;
 
 /** Behind every key of any column: longer than the longest and all of the highest byte. */
 const BEHIND_ALL_KEYS = Buffer.alloc(LIMITS.keyBytes + 64, 0xff);
+
+/** A batch that its database does not remember: the database would keep it until it closes. */
+function nativeBatch(level: RocksLevel): ChainedBatch {
+  const batch = level._chainedBatch();
+  level.detachResource(batch);
+  return batch;
+}
 
 function familyHandle(level: RocksLevel, column: Column): ColumnOption['column'] {
   const handle = level.columns[FAMILY_OF[column]];

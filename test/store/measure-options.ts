@@ -43,11 +43,11 @@ const CHOICES: Readonly<Record<string, Partial<RocksTuning>>> = {
   'data: RocksDB defaults': withData(plain),
   'data: level 128': withData({ ...plain, compaction: 'level', memtableMemoryBudget: 128 * MIB }),
   'data: level 256': withData({ ...plain, compaction: 'level', memtableMemoryBudget: 256 * MIB }),
-  'data: universal 128': withData({ ...plain, compaction: 'universal', memtableMemoryBudget: 128 * MIB }),
   'data: universal 256': withData({ ...plain, compaction: 'universal', memtableMemoryBudget: 256 * MIB }),
   'data: zstd': withData({ ...data, compression: true }),
   'data: no point-lookup': withData(without(data, 'optimize')),
   'log: RocksDB defaults': withLog({ ...binding, compression: false }),
+  'log: universal 64': withLog({ ...log, memtableMemoryBudget: 64 * MIB }),
   'log: universal 256': withLog({ ...log, memtableMemoryBudget: 256 * MIB }),
   'log: zstd': withLog({ ...log, compression: true }),
 };

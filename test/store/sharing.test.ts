@@ -108,6 +108,27 @@ test('a database that nothing in its thread refers to is not collected under its
   }
 });
 
+test('a batch that nobody holds any more is given back, also those that deleteRange makes', async () => {
+  v8.setFlagsFromString('--expose-gc');
+  const collectGarbage = vm.runInNewContext('gc') as () => void;
+  const owner = await openRocks({ dir });
+  const store = owner.store();
+  const heapAfter = (work: () => void): number => {
+    for (let n = 0; n < 3_000; n++) work();
+    collectGarbage();
+    return process.memoryUsage().heapUsed;
+  };
+  const makeBatches = (): void => {
+    store.createBatch();
+    writeAll(store, [['data', 'k', 'v']]);
+    store.deleteRange('data', Buffer.from('k'), undefined);
+  };
+  const before = heapAfter(makeBatches);
+  const grown = heapAfter(makeBatches) - before;
+  assert.ok(grown < 1_000_000, `the heap grew by ${grown} bytes`);
+  await owner.close();
+});
+
 test('a closed owner refuses every call, and a second close is harmless', async () => {
   const owner = await openRocks({ dir });
   await Promise.all([owner.close(), owner.close()]);
