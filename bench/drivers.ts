@@ -1,8 +1,6 @@
 /** The stores that can be measured, by name. */
 
 import type { Driver } from './driver.ts';
-import { EtcdDriver } from './etcd/driver.ts';
-import { JetStreamDriver } from './jetstream/driver.ts';
 
 export const DRIVERS = ['mraft', 'mraft-embedded', 'etcd', 'jetstream'] as const;
 export type DriverName = (typeof DRIVERS)[number];
@@ -18,6 +16,7 @@ export interface DriverOptions {
 /** Most puts in one transaction of etcd (its default of --max-txn-ops). */
 const ETCD_TRANSACTION_OPS = 128;
 
+/** Only the store that is measured is loaded: the others would cost memory and, for the engine, native code. */
 export async function createDriver(name: DriverName, options: DriverOptions): Promise<Driver> {
   const { regions, workers, existing } = options;
   switch (name) {
@@ -26,14 +25,17 @@ export async function createDriver(name: DriverName, options: DriverOptions): Pr
       return new MraftDriver({ regions, workers, existing });
     }
     case 'mraft-embedded': {
-      // The engine is native code: whoever measures something else need not load it.
       const { EmbeddedDriver } = await import('./mraft/embedded-driver.ts');
       return new EmbeddedDriver({ regions, workers });
     }
-    case 'etcd':
+    case 'etcd': {
+      const { EtcdDriver } = await import('./etcd/driver.ts');
       return new EtcdDriver();
-    case 'jetstream':
+    }
+    case 'jetstream': {
+      const { JetStreamDriver } = await import('./jetstream/driver.ts');
       return new JetStreamDriver();
+    }
   }
 }
 
