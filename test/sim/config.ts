@@ -1,0 +1,220 @@
+/** What a run is: drawn from its seed (swarm testing: each seed has some faults and lacks others), or given to be run again. */
+
+import { Random } from './random.ts';
+
+export const PROFILES = ['default', 'network', 'disk', 'process', 'calm'] as const;
+export type Profile = (typeof PROFILES)[number];
+
+/** Each is 0 where the fault is off. `every` is the mean time between two such faults in the cluster, in milliseconds. */
+export interface Faults {
+  // --- network
+  /** Share of frames that are lost, that arrive twice, that overtake others. */
+  loss: number;
+  duplication: number;
+  reordering: number;
+  /** A link holds back everything for a while. */
+  clogEvery: number;
+  /** One-way, ring, symmetric and client partitions. */
+  partitionEvery: number;
+  /** The broker is gone: nobody hears anybody. */
+  brokerLossEvery: number;
+  /** Share of frames that come a second time much later, perhaps from an older boot or a dead connection. */
+  ghosts: number;
+
+  // --- disk
+  slowDiskEvery: number;
+  /** A single sync takes longer than a lease. */
+  hungSyncEvery: number;
+  syncErrorEvery: number;
+  fullDiskEvery: number;
+  /** Share of writes in the middle of which the process dies. */
+  crashInWrite: number;
+  /** Share of syncs that the disk claims and does not do (amnesia). Never drawn: a node does not notice it yet. */
+  lostTail: number;
+
+  // --- process
+  crashEvery: number;
+  /** All nodes at once. */
+  blackoutEvery: number;
+  workerCrashEvery: number;
+  /** The process stands still; what arrives waits in its sockets. */
+  pauseEvery: number;
+  /** Share of timers before which the thread stalls. */
+  stalls: number;
+  /** A clock that leaps ahead or runs far too fast or slow: leases are not checked then. */
+  wildClockEvery: number;
+
+  // --- operators
+  transferEvery: number;
+  handOverEvery: number;
+}
+
+export type Fault = keyof Faults;
+
+export interface SimConfig {
+  readonly seed: number;
+  readonly profile: Profile | 'given';
+  readonly nodes: number;
+  /** Peers of each region. */
+  readonly replicas: number;
+  readonly workers: number;
+  readonly regions: number;
+  readonly clients: number;
+  /** Calls that one client has under way at a time. */
+  readonly callsAtOnce: number;
+  readonly keysPerRegion: number;
+  /** Operations that each client makes at most. */
+  readonly operations: number;
+  /** How long faults are made. */
+  readonly durationMs: number;
+  readonly electionTimeoutMs: number;
+  readonly heartbeatMs: number;
+  readonly tickMs: number;
+  readonly maxClockDrift: number;
+  /** Clocks run at 1 ± this; within maxClockDrift for any two of them. */
+  readonly clockSpread: number;
+  readonly latencyMs: number;
+  readonly syncMs: number;
+  readonly thinkMs: number;
+  /** Share of calls that are reads, and how fresh they are asked to be. */
+  readonly reads: number;
+  readonly leaseReads: number;
+  /** At the end a random majority is healed, the others stay down or cut off. */
+  readonly healMajorityOnly: boolean;
+  readonly faults: Readonly<Faults>;
+}
+
+export const NO_FAULTS: Readonly<Faults> = {
+  loss: 0,
+  duplication: 0,
+  reordering: 0,
+  clogEvery: 0,
+  partitionEvery: 0,
+  brokerLossEvery: 0,
+  ghosts: 0,
+  slowDiskEvery: 0,
+  hungSyncEvery: 0,
+  syncErrorEvery: 0,
+  fullDiskEvery: 0,
+  crashInWrite: 0,
+  lostTail: 0,
+  crashEvery: 0,
+  blackoutEvery: 0,
+  workerCrashEvery: 0,
+  pauseEvery: 0,
+  stalls: 0,
+  wildClockEvery: 0,
+  transferEvery: 0,
+  handOverEvery: 0,
+};
+
+type Draw = (random: Random) => number;
+const every =
+  (low: number, high: number): Draw =>
+  (random) =>
+    Math.round(random.between(low, high));
+const share =
+  (most: number): Draw =>
+  (random) =>
+    Math.round(random.next() ** 2 * most * 1000) / 1000 + 0.001;
+
+const NETWORK: Partial<Record<Fault, Draw>> = {
+  loss: share(0.3),
+  duplication: share(0.5),
+  reordering: share(0.3),
+  clogEvery: every(200, 1500),
+  partitionEvery: every(300, 1500),
+  brokerLossEvery: every(800, 3000),
+  ghosts: share(0.05),
+};
+const DISK: Partial<Record<Fault, Draw>> = {
+  slowDiskEvery: every(300, 1500),
+  hungSyncEvery: every(500, 2000),
+  syncErrorEvery: every(500, 2500),
+  fullDiskEvery: every(500, 2500),
+  crashInWrite: share(0.01),
+};
+const PROCESS: Partial<Record<Fault, Draw>> = {
+  crashEvery: every(200, 1500),
+  blackoutEvery: every(1000, 4000),
+  workerCrashEvery: every(400, 2000),
+  pauseEvery: every(200, 1500),
+  stalls: share(0.02),
+  wildClockEvery: every(300, 1500),
+};
+const OPERATORS: Partial<Record<Fault, Draw>> = {
+  transferEvery: every(100, 1000),
+  handOverEvery: every(500, 3000),
+};
+
+/** How likely a fault is on, where its profile has it. */
+const SHARE_OF_SEEDS = 0.4;
+/** Faults after which some checks must be left out, so they are on in few seeds. */
+const RARE: Partial<Record<Fault, number>> = { wildClockEvery: 0.1, blackoutEvery: 0.2 };
+
+function menuOf(profile: Profile): Partial<Record<Fault, Draw>> {
+  switch (profile) {
+    case 'network':
+      return { ...NETWORK, ...OPERATORS };
+    case 'disk':
+      return { ...DISK, crashEvery: PROCESS.crashEvery!, blackoutEvery: PROCESS.blackoutEvery! };
+    case 'process':
+      return { ...PROCESS, ...OPERATORS };
+    case 'calm':
+      return {};
+    case 'default':
+      return { ...NETWORK, ...DISK, ...PROCESS, ...OPERATORS };
+  }
+}
+
+/** The configuration of a seed. */
+export function drawConfig(seed: number, profile: Profile): SimConfig {
+  const random = new Random(seed, `config ${profile}`);
+  const nodes = random.pick([1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5]);
+  const electionTimeoutMs = random.pick([150, 200, 300]);
+  const fastClocks = random.chance(0.3);
+  const faults = { ...NO_FAULTS };
+  for (const [fault, draw] of Object.entries(menuOf(profile)) as [Fault, Draw][]) {
+    const isOn = random.chance(RARE[fault] ?? SHARE_OF_SEEDS);
+    const value = draw(random);
+    if (isOn) faults[fault] = value;
+  }
+  return {
+    seed,
+    profile,
+    nodes,
+    replicas: nodes <= 3 ? nodes : random.pick([3, nodes]),
+    workers: random.pick([1, 1, 2]),
+    regions: random.pick([1, 1, 2, 2, 3, 5, 8]),
+    clients: random.pick([1, 2, 3, 4, 6]),
+    callsAtOnce: random.pick([1, 1, 2, 4]),
+    keysPerRegion: random.pick([1, 2, 3, 4]),
+    operations: random.pick([30, 60, 120]),
+    durationMs: Math.round(random.between(10, 20) * electionTimeoutMs),
+    electionTimeoutMs,
+    heartbeatMs: Math.round(electionTimeoutMs / random.pick([4, 5, 6])),
+    tickMs: Math.max(5, Math.round(electionTimeoutMs / 16)),
+    // Clocks that are 20 % too fast and too slow part by a half; 5 % by a tenth.
+    maxClockDrift: fastClocks ? 0.34 : 0.1,
+    clockSpread: fastClocks ? 0.2 : 0.05,
+    latencyMs: random.pick([0.3, 1, 3, 8]),
+    syncMs: random.pick([0.1, 0.5, 2]),
+    thinkMs: random.pick([1, 5, 20]),
+    reads: random.pick([0.2, 0.4, 0.6]),
+    leaseReads: random.pick([0, 0.3, 0.7]),
+    healMajorityOnly: random.chance(0.25),
+    faults,
+  };
+}
+
+export function faultsOf(config: SimConfig): Fault[] {
+  return (Object.keys(config.faults) as Fault[]).filter((fault) => config.faults[fault] > 0);
+}
+
+/** One line that says what a run is. */
+export function describeConfig(config: SimConfig): string {
+  const { faults, ...rest } = config;
+  const on = faultsOf(config).map((fault) => `${fault}=${faults[fault]}`);
+  const plain = Object.entries(rest).map(([name, value]) => `${name}=${value}`);
+  return `${plain.join(' ')} | faults: ${on.length > 0 ? on.join(' ') : 'none'}`;
+}

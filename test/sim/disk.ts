@@ -1,0 +1,201 @@
+/**
+ * The disk of a virtual node: the in-memory store, whose writes and syncs take virtual time and go wrong when they are
+ * told to. All workers of the node share it, each through a view of its own, as they share one database.
+ */
+
+import { MemoryStore } from '../../engine/store/memory-store.ts';
+import type {
+  Column,
+  ScanOptions,
+  ScanPage,
+  Store,
+  StoreStats,
+  WriteBatch,
+} from '../../engine/store/port.ts';
+import type { Random } from './random.ts';
+
+/** One operation of a batch; `value` undefined: the key is deleted. */
+export interface Mutation {
+  readonly column: Column;
+  readonly key: Uint8Array;
+  readonly value: Uint8Array | undefined;
+}
+
+/** Thrown out of a write in the middle of which the process dies. Nothing of that process runs any more. */
+export class ProcessDied extends Error {}
+
+/** What the disk tells and asks its node. */
+export interface DiskEvents {
+  /** The write is in the store; `synced`: and durable, with all before it. */
+  onWrite(mutations: readonly Mutation[], synced: boolean): void;
+  onDeleteRange(column: Column, start: Uint8Array, end: Uint8Array | undefined): void;
+  /** The process dies here; what is not durable is at risk. */
+  onDeath(): void;
+}
+
+export interface DiskTimings {
+  readonly syncMs: number;
+  readonly crashInWrite: number;
+  readonly lostTail: number;
+}
+
+class WatchedBatch implements WriteBatch {
+  mutations: Mutation[] = [];
+  readonly inner: WriteBatch;
+
+  constructor(inner: WriteBatch) {
+    this.inner = inner;
+  }
+
+  put(column: Column, key: Uint8Array, value: Uint8Array): void {
+    this.inner.put(column, key, value);
+    this.mutations.push({ column, key: Buffer.from(key), value: Buffer.from(value) });
+  }
+
+  delete(column: Column, key: Uint8Array): void {
+    this.inner.delete(column, key);
+    this.mutations.push({ column, key: Buffer.from(key), value: undefined });
+  }
+
+  clear(): void {
+    this.inner.clear();
+    this.mutations = [];
+  }
+
+  get count(): number {
+    return this.inner.count;
+  }
+
+  get sizeBytes(): number {
+    return this.inner.sizeBytes;
+  }
+}
+
+export class VirtualDisk {
+  readonly store = new MemoryStore();
+  readonly timings: DiskTimings;
+  readonly #random: Random;
+  events: DiskEvents | undefined;
+  /** Until then syncs are slow. */
+  slowUntilMs = 0;
+  /** The next sync takes so much longer. */
+  hangMs = 0;
+  /** The next sync fails. */
+  failNext = false;
+  /** A sync has failed since the last crash. */
+  hasFailed = false;
+  /** The writes at risk, in their order. */
+  #unsynced: ('batch' | 'deleteRange')[] = [];
+  syncs = 0;
+  faultsOff = false;
+
+  constructor(timings: DiskTimings, random: Random) {
+    this.timings = timings;
+    this.#random = random;
+  }
+
+  /** Whether the surviving writes end in a range delete, whose batch (with the applied index) was lost. */
+  crash(): { readonly endsInDeleteRange: boolean; readonly kept: number; readonly lost: number } {
+    const { unsyncedWrites } = this.store;
+    const keepWrites = this.#random.below(unsyncedWrites + 1);
+    this.store.crash({ keepWrites });
+    const kept = this.#unsynced.slice(0, keepWrites);
+    const endsInDeleteRange = kept.lastIndexOf('deleteRange') > kept.lastIndexOf('batch');
+    this.#unsynced = [];
+    this.failNext = false;
+    this.hasFailed = false;
+    this.hangMs = 0;
+    return { endsInDeleteRange, kept: keepWrites, lost: unsyncedWrites - keepWrites };
+  }
+
+  /** How long a sync takes that begins now. */
+  syncTakesMs(nowMs: number): number {
+    let takesMs = this.#random.wait(this.timings.syncMs);
+    if (nowMs < this.slowUntilMs) takesMs += this.#random.between(10, 120);
+    takesMs += this.hangMs;
+    this.hangMs = 0;
+    return takesMs;
+  }
+
+  view(nowMs: () => number, spend: (ms: number) => void): Store {
+    return new DiskView(this, nowMs, spend);
+  }
+
+  write(batch: WatchedBatch, sync: boolean): void {
+    const dies = !this.faultsOff && this.#random.chance(this.timings.crashInWrite);
+    const when = dies ? this.#random.pick(['before', 'unsynced', 'after'] as const) : 'never';
+    if (when === 'before') this.#die();
+    const lies = sync && !this.faultsOff && this.#random.chance(this.timings.lostTail);
+    const { mutations } = batch;
+    if (sync && this.failNext) {
+      this.failNext = false;
+      this.hasFailed = true;
+      this.store.failNextSync();
+    }
+    this.store.write(batch.inner, { sync: sync && !lies && when !== 'unsynced' });
+    batch.clear();
+    const synced = sync && when !== 'unsynced';
+    if (synced && !lies) this.#unsynced = [];
+    else this.#unsynced.push('batch');
+    if (synced) this.syncs++;
+    this.events?.onWrite(mutations, synced);
+    if (when !== 'never') this.#die();
+  }
+
+  deleteRange(column: Column, start: Uint8Array, end: Uint8Array | undefined): void {
+    const before = this.store.unsyncedWrites;
+    this.store.deleteRange(column, start, end);
+    if (this.store.unsyncedWrites > before) this.#unsynced.push('deleteRange');
+    this.events?.onDeleteRange(column, start, end);
+  }
+
+  #die(): never {
+    this.events?.onDeath();
+    throw new ProcessDied('the process died in the middle of a write');
+  }
+}
+
+class DiskView implements Store {
+  readonly #disk: VirtualDisk;
+  readonly #nowMs: () => number;
+  readonly #spend: (ms: number) => void;
+
+  constructor(disk: VirtualDisk, nowMs: () => number, spend: (ms: number) => void) {
+    this.#disk = disk;
+    this.#nowMs = nowMs;
+    this.#spend = spend;
+  }
+
+  createBatch(): WriteBatch {
+    return new WatchedBatch(this.#disk.store.createBatch());
+  }
+
+  get(column: Column, key: Uint8Array): Uint8Array | undefined {
+    return this.#disk.store.get(column, key);
+  }
+
+  getMany(column: Column, keys: readonly Uint8Array[]): (Uint8Array | undefined)[] {
+    return this.#disk.store.getMany(column, keys);
+  }
+
+  scan(column: Column, options: ScanOptions): ScanPage {
+    return this.#disk.store.scan(column, options);
+  }
+
+  write(batch: WriteBatch, { sync }: { readonly sync: boolean }): void {
+    if (sync) this.#spend(this.#disk.syncTakesMs(this.#nowMs()));
+    this.#disk.write(batch as WatchedBatch, sync);
+  }
+
+  deleteRange(column: Column, start: Uint8Array, end: Uint8Array | undefined): void {
+    this.#disk.deleteRange(column, start, end);
+  }
+
+  get stats(): StoreStats {
+    return this.#disk.store.stats;
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}

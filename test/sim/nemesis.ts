@@ -1,0 +1,266 @@
+/** Makes the faults that the configuration asks for, each at random times, and takes them all back at the end. */
+
+import type { Fault, SimConfig } from './config.ts';
+import type { Party } from './network.ts';
+import type { VirtualNode } from './process.ts';
+import type { Random } from './random.ts';
+import type { World } from './world.ts';
+
+export class Nemesis {
+  readonly #world: World;
+  readonly #config: SimConfig;
+  #stopped = false;
+  /** Faults made, by name. */
+  readonly made = new Map<string, number>();
+
+  constructor(world: World) {
+    this.#world = world;
+    this.#config = world.config;
+  }
+
+  start(): void {
+    const makers: Partial<Record<Fault, (random: Random) => void>> = {
+      clogEvery: (random) => this.#clog(random),
+      partitionEvery: (random) => this.#partition(random),
+      brokerLossEvery: (random) => this.#loseBroker(random),
+      slowDiskEvery: (random) => this.#slowDisk(random),
+      hungSyncEvery: (random) => this.#hangSync(random),
+      syncErrorEvery: (random) => this.#failSync(random),
+      fullDiskEvery: (random) => this.#fillDisk(random),
+      crashEvery: (random) => this.#anyNode(random).crash(),
+      blackoutEvery: () => this.#blackout(),
+      workerCrashEvery: (random) => this.#crashWorker(random),
+      pauseEvery: (random) => this.#pause(random),
+      wildClockEvery: (random) => this.#upsetClock(random),
+      transferEvery: (random) => this.#transfer(random),
+      handOverEvery: (random) => this.#handOver(random),
+    };
+    for (const [fault, make] of Object.entries(makers) as [Fault, (random: Random) => void][]) {
+      const everyMs = this.#config.faults[fault];
+      if (everyMs > 0) this.#repeat(fault, everyMs, this.#world.random.stream(fault), make);
+    }
+    this.#driftClocks(this.#world.random.stream('clocks'));
+  }
+
+  #repeat(fault: Fault, everyMs: number, random: Random, make: (random: Random) => void): void {
+    this.#world.at(this.#world.nowMs + random.wait(everyMs), () => {
+      if (this.#stopped) return;
+      this.#world.trace(() => `fault: ${fault}`);
+      this.made.set(fault, (this.made.get(fault) ?? 0) + 1);
+      make(random);
+      this.#repeat(fault, everyMs, random, make);
+    });
+  }
+
+  /** A length of time that may or may not outlast an election. */
+  #span(random: Random): number {
+    return random.between(0.1, random.pick([0.5, 1.5, 4])) * this.#config.electionTimeoutMs;
+  }
+
+  #anyNode(random: Random): VirtualNode {
+    return random.pick(this.#world.nodes);
+  }
+
+  get #nodeIds(): number[] {
+    return this.#world.nodes.map((node) => node.nodeId);
+  }
+
+  /** Runs when the fault has lasted; not if everything was healed before. */
+  #afterwards(random: Random, run: () => void): void {
+    this.#world.at(this.#world.nowMs + this.#span(random), () => {
+      if (!this.#stopped) run();
+    });
+  }
+
+  // --- network -------------------------------------------------------------------------------------------------------
+
+  #clog(random: Random): void {
+    const from = this.#anyNode(random).nodeId;
+    const to = this.#anyNode(random).nodeId;
+    this.#world.network.clog(from, to, this.#world.nowMs + this.#span(random));
+  }
+
+  #partition(random: Random): void {
+    const ids = this.#nodeIds;
+    const pairs = random.pick([
+      () => symmetric(random.sample(ids, 1), ids),
+      () => symmetric(random.sample(ids, 1 + random.below(ids.length)), ids),
+      () => oneWay(random.sample(ids, 1 + random.below(ids.length)), ids, random.chance(0.5)),
+      () => ring(random.sample(ids, ids.length)),
+      () => this.#clientsCutOff(random),
+    ])();
+    if (pairs.length === 0) return;
+    const join = this.#world.network.cut(pairs);
+    this.#afterwards(random, join);
+  }
+
+  #clientsCutOff(random: Random): [Party, Party][] {
+    const clients = this.#world.connections.map((connection) => connection.party);
+    const nodes = random.sample(this.#nodeIds, 1 + random.below(this.#nodeIds.length));
+    return random.sample(clients, 1 + random.below(clients.length)).flatMap((client) =>
+      nodes.flatMap((node): [Party, Party][] => [
+        [client, node],
+        [node, client],
+      ]),
+    );
+  }
+
+  #loseBroker(random: Random): void {
+    const { network } = this.#world;
+    if (network.brokerDownSinceMs !== undefined) return;
+    network.brokerDownSinceMs = this.#world.nowMs;
+    this.#afterwards(random, () => void (network.brokerDownSinceMs = undefined));
+  }
+
+  // --- disks ---------------------------------------------------------------------------------------------------------
+
+  #slowDisk(random: Random): void {
+    this.#anyNode(random).disk.slowUntilMs = this.#world.nowMs + this.#span(random);
+  }
+
+  #hangSync(random: Random): void {
+    this.#anyNode(random).disk.hangMs = random.between(0.5, 4) * this.#config.electionTimeoutMs;
+  }
+
+  #failSync(random: Random): void {
+    this.#anyNode(random).disk.failNext = true;
+  }
+
+  #fillDisk(random: Random): void {
+    const { store } = this.#anyNode(random).disk;
+    store.diskFull = true;
+    this.#afterwards(random, () => void (store.diskFull = false));
+  }
+
+  // --- processes -----------------------------------------------------------------------------------------------------
+
+  #blackout(): void {
+    for (const node of this.#world.nodes) node.crash();
+  }
+
+  #crashWorker(random: Random): void {
+    const { process } = this.#anyNode(random);
+    if (!process) return;
+    const number = random.below(process.workerCount);
+    process.worker(number)?.die();
+    this.#world.at(this.#world.nowMs + random.between(1, 100), () => process.startWorker(number));
+  }
+
+  #pause(random: Random): void {
+    const { process } = this.#anyNode(random);
+    if (process) process.pausedUntilMs = this.#world.nowMs + this.#span(random);
+  }
+
+  /** Within what the configuration promises. */
+  #driftClocks(random: Random): void {
+    const { clockSpread, electionTimeoutMs } = this.#config;
+    this.#world.at(this.#world.nowMs + random.wait(electionTimeoutMs * 3), () => {
+      if (this.#stopped) return;
+      const { process } = this.#anyNode(random);
+      process?.clock.adjust(this.#world.nowMs, random.between(1 - clockSpread, 1 + clockSpread));
+      for (const worker of process?.workers ?? []) worker.replan();
+      this.#driftClocks(random);
+    });
+  }
+
+  /** Beyond all promises. */
+  #upsetClock(random: Random): void {
+    const { process } = this.#anyNode(random);
+    if (!process) return;
+    const leapMs = random.chance(0.5) ? this.#span(random) : 0;
+    process.clock.adjust(this.#world.nowMs, random.between(0.5, 2), leapMs);
+    for (const worker of process.workers) worker.replan();
+  }
+
+  // --- operators -----------------------------------------------------------------------------------------------------
+
+  #transfer(random: Random): void {
+    const region = random.pick(this.#world.regions);
+    const target = random.pick(region.peers).nodeId;
+    for (const { process } of this.#world.nodes) {
+      const worker = process?.workerOf(region.regionId);
+      if (worker?.shard.transferLeader(region.regionId, target)) worker.wake();
+    }
+  }
+
+  /** A node hands everything over, as before it stops, and is then restarted or not. */
+  #handOver(random: Random): void {
+    const node = this.#anyNode(random);
+    const { process } = node;
+    if (!process) return;
+    for (const worker of process.workers) {
+      worker.shard.handOver();
+      worker.wake();
+    }
+    this.#afterwards(random, () => {
+      if (node.process === process) node.crash();
+    });
+  }
+
+  // --- the end of all faults -----------------------------------------------------------------------------------------
+
+  /** Heals everything, or a random majority: the others stay down or cut off. Returns the nodes that are well. */
+  heal(): VirtualNode[] {
+    this.#stopped = true;
+    const world = this.#world;
+    world.network.heal();
+    world.stallShare = 0;
+    const well = this.#chooseWell(world.random.stream('heal'));
+    for (const node of world.nodes) {
+      const { disk } = node;
+      disk.faultsOff = true;
+      disk.slowUntilMs = 0;
+      disk.hangMs = 0;
+      disk.failNext = false;
+      disk.store.diskFull = false;
+      if (node.process) node.process.pausedUntilMs = Math.min(node.process.pausedUntilMs, world.nowMs);
+      for (let worker = 0; worker < (node.process?.workerCount ?? 0); worker++) node.process?.startWorker(worker);
+      node.start();
+    }
+    return well;
+  }
+
+  #chooseWell(random: Random): VirtualNode[] {
+    const { nodes, config, connections } = this.#world;
+    const most = Math.floor((config.replicas - 1) / 2);
+    if (!config.healMajorityOnly || most === 0) return [...nodes];
+    const ill = random.sample(nodes, 1 + random.below(most));
+    for (const node of ill) {
+      if (random.chance(0.5)) {
+        node.stayDown = true;
+        node.crash();
+      } else {
+        const others = nodes.filter((other) => other !== node).map((other) => other.nodeId);
+        const clients = connections.map((connection) => connection.party);
+        this.#world.network.cut(symmetric([node.nodeId], [...others, ...clients, node.nodeId]));
+      }
+    }
+    return nodes.filter((node) => !ill.includes(node));
+  }
+}
+
+function symmetric(some: readonly Party[], all: readonly Party[]): [Party, Party][] {
+  const others = all.filter((party) => !some.includes(party));
+  return some.flatMap((a) =>
+    others.flatMap((b): [Party, Party][] => [
+      [a, b],
+      [b, a],
+    ]),
+  );
+}
+
+function oneWay(some: readonly Party[], all: readonly Party[], outward: boolean): [Party, Party][] {
+  const others = all.filter((party) => !some.includes(party));
+  return some.flatMap((a) => others.map((b): [Party, Party] => (outward ? [a, b] : [b, a])));
+}
+
+/** Each hears its neighbours in the circle only. */
+function ring(circle: readonly Party[]): [Party, Party][] {
+  const count = circle.length;
+  return circle.flatMap((a, i) =>
+    circle.flatMap((b, j): [Party, Party][] => {
+      const apart = Math.min((i - j + count) % count, (j - i + count) % count);
+      return apart > 1 ? [[a, b]] : [];
+    }),
+  );
+}

@@ -1,0 +1,437 @@
+/**
+ * A virtual node: one process after the other on one disk, each with a clock, a few worker threads and what production
+ * runs on them. A worker's thread is modelled as Node runs it: a pass of the event loop first runs the timers that are
+ * due, then takes what lies in the sockets, then runs what was put off behind the I/O; a turn takes as long as its
+ * syncs do, and what arrives meanwhile waits.
+ */
+
+import { RouteTable } from '../../engine/node/route-table.ts';
+import { EventLoop, type LoopTimers } from '../../engine/shard/event-loop.ts';
+import type { ShardEnvironment } from '../../engine/shard/ports.ts';
+import { Shard } from '../../engine/shard/shard.ts';
+import { logIndexOf, META_KIND, readU64 } from '../../engine/store/keys.ts';
+import { listRegions, putRegion } from '../../engine/store/region-records.ts';
+import { decode, encode, mraft } from '../../rpc/wire/codec.ts';
+import { StorageFailure } from '../../rpc/wire/errors.ts';
+import type { Region } from '../../rpc/wire/region.ts';
+import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
+import { NodeClock } from './clock.ts';
+import type { SimConfig } from './config.ts';
+import { ProcessDied, VirtualDisk, type Mutation } from './disk.ts';
+import type { Random } from './random.ts';
+import type { Safety } from './safety.ts';
+import type { World } from './world.ts';
+
+export const CLUSTER = 'simulated';
+
+/** What a pass of the loop costs beside its syncs. */
+const PASS_MS = 0.02;
+/** From one thread of a process to another. */
+const THREAD_HOP_MS = 0.05;
+
+interface Arrived {
+  readonly atMs: number;
+  readonly frame: Uint8Array;
+  /** A peer's frame and the node it came from, or a client's and where its answers go. */
+  readonly fromNode: number;
+  readonly origin: string;
+}
+
+interface Timer {
+  readonly dueLocalMs: number;
+  readonly run: () => void;
+}
+
+export class VirtualWorker {
+  readonly process: VirtualProcess;
+  readonly shard: Shard;
+  /** Stands for this opening of the replicas. */
+  readonly opening = {};
+  readonly #world: World;
+  readonly #loop: EventLoop;
+  readonly #number: number;
+  #socket: Arrived[] = [];
+  #timers: Timer[] = [];
+  #soon: (() => void)[] = [];
+  #busyUntilMs = 0;
+  #nextPassMs = Infinity;
+  /** Into the pass that runs now. */
+  #elapsedMs = 0;
+  #inPass = false;
+  #dead = false;
+
+  constructor(process: VirtualProcess, number: number, regions: readonly Region[]) {
+    this.process = process;
+    this.#number = number;
+    this.#world = process.node.world;
+    const { node } = process;
+    const { config } = this.#world;
+    const clock = { nowMs: () => process.clock.localAt(this.#nowMs) };
+    const shardConfig = {
+      cluster: CLUSTER,
+      nodeId: node.nodeId,
+      worker: number,
+      workers: process.workerCount,
+      bootEpoch: process.bootEpoch,
+      tickMs: config.tickMs,
+      timings: {
+        electionTimeoutMs: config.electionTimeoutMs,
+        heartbeatMs: config.heartbeatMs,
+        maxClockDrift: config.maxClockDrift,
+      },
+    };
+    const store = node.disk.view(
+      () => this.#nowMs,
+      (ms) => (this.#elapsedMs += ms),
+    );
+    const random = process.random.stream(`worker ${process.bootEpoch} ${number}`);
+    this.shard = new Shard(shardConfig, {
+      store,
+      clock,
+      random: () => random.next(),
+      transport: this.#transport(),
+      events: this.#events(),
+    });
+    this.#loop = new EventLoop(
+      this.shard,
+      clock,
+      config.tickMs,
+      () => {},
+      (error) => this.#onFailure(error),
+      this.#loopTimers(),
+    );
+    for (const region of regions) this.shard.openRegion(region);
+    this.#loop.start();
+    this.#giveBackLater();
+  }
+
+  get isDead(): boolean {
+    return this.#dead || this.process.isDead;
+  }
+
+  get #nowMs(): number {
+    return this.#world.nowMs + this.#elapsedMs;
+  }
+
+  /** The thread ends without a word. */
+  die(): void {
+    this.#dead = true;
+    this.#loop.stop();
+  }
+
+  // --- the thread ----------------------------------------------------------------------------------------------------
+
+  receive(frame: Uint8Array, fromNode: number, origin: string): void {
+    if (this.isDead) return;
+    this.#socket.push({ atMs: this.#world.nowMs, frame, fromNode, origin });
+    this.#passAt(this.#world.nowMs);
+  }
+
+  /** Something of this thread's own was asked for between two passes. */
+  wake(): void {
+    this.#loop.wake();
+  }
+
+  stallUntil(ms: number): void {
+    this.#busyUntilMs = Math.max(this.#busyUntilMs, ms);
+  }
+
+  #passAt(ms: number): void {
+    if (this.#inPass) return;
+    const atMs = Math.max(ms, this.#busyUntilMs, this.process.pausedUntilMs, this.#world.nowMs);
+    if (atMs >= this.#nextPassMs) return;
+    this.#nextPassMs = atMs;
+    this.#world.at(atMs, () => {
+      if (this.#nextPassMs !== atMs || this.isDead) return;
+      this.#nextPassMs = Infinity;
+      this.#pass();
+    });
+  }
+
+  #pass(): void {
+    const { nowMs } = this.#world;
+    const readyMs = Math.max(this.#busyUntilMs, this.process.pausedUntilMs);
+    if (readyMs > nowMs) return this.#passAt(readyMs);
+    const due = this.#takeDue();
+    if (due.length > 0 && this.#world.stalls(this)) {
+      this.#timers.push(...due);
+      return this.#passAt(this.#busyUntilMs);
+    }
+    this.#inPass = true;
+    this.#elapsedMs = 0;
+    for (const timer of due) timer.run();
+    this.#read();
+    const soon = this.#soon;
+    this.#soon = [];
+    for (const run of soon) run();
+    this.#inPass = false;
+    this.#busyUntilMs = nowMs + this.#elapsedMs + PASS_MS;
+    this.#elapsedMs = 0;
+    if (this.isDead) return;
+    if (soon.length > 0) this.#world.afterTurn(this);
+    this.#planNextPass();
+  }
+
+  #takeDue(): Timer[] {
+    const localMs = this.process.clock.localAt(this.#world.nowMs) + 1e-6;
+    const due = this.#timers.filter((timer) => timer.dueLocalMs <= localMs);
+    if (due.length === 0) return due;
+    this.#timers = this.#timers.filter((timer) => timer.dueLocalMs > localMs);
+    return due.sort((a, b) => a.dueLocalMs - b.dueLocalMs);
+  }
+
+  /** One look at the sockets brings a part of what lies there. */
+  #read(): void {
+    const arrived = this.#socket.splice(0, this.#world.framesPerRead());
+    for (const { frame, fromNode, origin } of arrived) {
+      if (origin === '') this.shard.receivePeerFrame(frame, fromNode);
+      else this.shard.receiveRequests(frame, origin);
+      this.#loop.wake();
+    }
+  }
+
+  #planNextPass(): void {
+    if (this.#socket.length > 0 || this.#soon.length > 0) return this.#passAt(this.#busyUntilMs);
+    let dueLocalMs = Infinity;
+    for (const timer of this.#timers) dueLocalMs = Math.min(dueLocalMs, timer.dueLocalMs);
+    if (dueLocalMs < Infinity) this.#passAt(this.process.clock.trueAt(dueLocalMs));
+  }
+
+  /** Plans anew after the clock was changed. */
+  replan(): void {
+    if (!this.isDead) this.#planNextPass();
+  }
+
+  #loopTimers(): LoopTimers {
+    return {
+      soon: (run) => {
+        this.#soon.push(run);
+        this.#passAt(this.#world.nowMs);
+      },
+      after: (ms, run) => this.#after(ms, run),
+    };
+  }
+
+  #after(ms: number, run: () => void): () => void {
+    const timer = { dueLocalMs: this.process.clock.localAt(this.#nowMs) + ms, run };
+    this.#timers.push(timer);
+    this.#passAt(this.process.clock.trueAt(timer.dueLocalMs));
+    return () => void (this.#timers = this.#timers.filter((other) => other !== timer));
+  }
+
+  /** As the worker thread does, every now and then. */
+  #giveBackLater(): void {
+    this.#after(this.#world.config.electionTimeoutMs * 2, () => {
+      this.shard.giveBackLeaders(2);
+      this.#loop.wake();
+      this.#giveBackLater();
+    });
+  }
+
+  /** Frames of peers that arrived before `ms` and were not looked at. */
+  *unread(beforeMs: number): Generator<Uint8Array> {
+    for (const { atMs, frame, origin } of this.#socket) if (origin === '' && atMs < beforeMs) yield frame;
+  }
+
+  // --- what it is connected to ---------------------------------------------------------------------------------------
+
+  #transport(): ShardEnvironment['transport'] {
+    const { process } = this;
+    const { nodeId } = process.node;
+    return {
+      sendPeerFrame: (to, worker, frame) => {
+        if (this.isDead) return false;
+        this.#world.safety.onPeerFrame(nodeId, frame);
+        return this.#world.sendPeerFrame(process, this.#nowMs, to, worker, frame);
+      },
+      respond: (origin, frame) => {
+        if (!this.isDead) this.#world.sendResponse(process, this.#nowMs, origin, frame);
+      },
+      forwardPeerFrame: (worker, frame, fromNode) => this.#hop(worker, frame, fromNode, ''),
+      forwardRequests: (worker, origin, frame) => this.#hop(worker, frame, 0, origin),
+      flush: () => {},
+    };
+  }
+
+  #hop(worker: number, frame: Uint8Array, fromNode: number, origin: string): void {
+    if (this.isDead) return;
+    this.#world.at(this.#nowMs + THREAD_HOP_MS, () => this.process.worker(worker)?.receive(frame, fromNode, origin));
+  }
+
+  #events(): ShardEnvironment['events'] {
+    const { process } = this;
+    return {
+      onLeader: (regionId, leaderNodeId, term) => process.routes.noteLeader(regionId, leaderNodeId, term),
+      onNode: (nodeId, workers) => process.routes.noteNode(nodeId, workers),
+      onAnomaly: (what, error, regionId) => {
+        if (this.isDead) return;
+        const { nodeId } = process.node;
+        this.#world.report('no anomalies', `node ${nodeId}, region ${regionId}: ${what}: ${error?.stack ?? ''}`);
+      },
+    };
+  }
+
+  /** A turn broke off: in production the thread dies, and with a failed disk the whole node. */
+  #onFailure(error: unknown): void {
+    this.die();
+    if (this.process.isDead || error instanceof ProcessDied) return;
+    if (error instanceof StorageFailure && this.process.node.disk.hasFailed) {
+      this.process.node.stopForFailedDisk();
+      return;
+    }
+    const { nodeId } = this.process.node;
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.#world.report('a turn does not throw', `node ${nodeId}, worker ${this.#number}: ${text}`);
+  }
+}
+
+/** One run of a node's program. */
+export class VirtualProcess {
+  readonly node: VirtualNode;
+  readonly bootEpoch: number;
+  readonly clock: NodeClock;
+  readonly random: Random;
+  readonly workerCount: number;
+  readonly routes: RouteTable;
+  readonly regions: readonly Region[];
+  readonly #workers: (VirtualWorker | undefined)[] = [];
+  pausedUntilMs = 0;
+  diedAtMs = Infinity;
+
+  constructor(node: VirtualNode, bootEpoch: number, clock: NodeClock, workerCount: number) {
+    this.node = node;
+    this.bootEpoch = bootEpoch;
+    this.clock = clock;
+    this.random = node.random;
+    this.workerCount = workerCount;
+    this.regions = listRegions(node.disk.store);
+    this.routes = new RouteTable(node.nodeId, workerCount, this.regions);
+    for (let worker = 0; worker < workerCount; worker++) this.startWorker(worker);
+  }
+
+  get isDead(): boolean {
+    return this.diedAtMs < Infinity;
+  }
+
+  get workers(): readonly VirtualWorker[] {
+    return this.#workers.filter((worker) => worker !== undefined && !worker.isDead) as VirtualWorker[];
+  }
+
+  worker(number: number): VirtualWorker | undefined {
+    const worker = this.isDead ? undefined : this.#workers[number];
+    return worker?.isDead ? undefined : worker;
+  }
+
+  workerOf(regionId: number): VirtualWorker | undefined {
+    return this.worker(homeWorker(slotOfRegion(regionId), this.workerCount));
+  }
+
+  startWorker(number: number): void {
+    if (this.isDead || this.worker(number)) return;
+    const regions = this.regions.filter(
+      (region) => homeWorker(slotOfRegion(region.regionId), this.workerCount) === number,
+    );
+    this.#workers[number] = new VirtualWorker(this, number, regions);
+  }
+
+  /** What a client's question for routes is answered. */
+  describeRoutes(): Uint8Array {
+    return encode(mraft.RoutesResponse, this.routes.toWire());
+  }
+
+  die(nowMs: number): void {
+    this.diedAtMs = nowMs;
+    for (const worker of this.#workers) worker?.die();
+  }
+}
+
+export class VirtualNode {
+  readonly nodeId: number;
+  readonly world: World;
+  readonly disk: VirtualDisk;
+  readonly random: Random;
+  process: VirtualProcess | undefined;
+  bootEpoch = 0;
+  /** It is not to be started again for now. */
+  stayDown = false;
+
+  constructor(world: World, nodeId: number, regions: readonly Region[], random: Random) {
+    this.world = world;
+    this.nodeId = nodeId;
+    this.random = random;
+    const { config } = world;
+    const timings = { syncMs: config.syncMs, crashInWrite: config.faults.crashInWrite, lostTail: config.faults.lostTail };
+    this.disk = new VirtualDisk(timings, random.stream(`disk ${nodeId}`));
+    const batch = this.disk.store.createBatch();
+    for (const region of regions) putRegion(batch, region);
+    this.disk.store.write(batch, { sync: true });
+    this.disk.events = {
+      onWrite: (mutations, synced) => {
+        world.trace(() => `  disk ${nodeId}: ${describeMutations(mutations)}${synced ? ', synced' : ''}`);
+        this.#safety.onWrite(nodeId, mutations, synced);
+      },
+      onDeleteRange: (column, start, end) => {
+        world.trace(() => `  disk ${nodeId}: delete of ${column} [${String(start)}, ${String(end)})`);
+        this.#safety.onDeleteRange(nodeId, column, start, end);
+      },
+      onDeath: () => this.crash(),
+    };
+  }
+
+  get #safety(): Safety {
+    return this.world.safety;
+  }
+
+  get isUp(): boolean {
+    return this.process !== undefined;
+  }
+
+  start(): void {
+    if (this.process || this.stayDown) return;
+    this.bootEpoch++;
+    const { config, nowMs } = this.world;
+    const rate = this.#rate(config);
+    const clock = new NodeClock(nowMs, this.random.between(0, 1_000_000), rate);
+    const workerCount = this.random.chance(0.9) ? config.workers : 1 + this.random.below(2);
+    this.world.trace(() => `node ${this.nodeId} starts, boot ${this.bootEpoch}, ${workerCount} workers, clock ${rate}`);
+    this.process = new VirtualProcess(this, this.bootEpoch, clock, workerCount);
+  }
+
+  #rate({ clockSpread }: SimConfig): number {
+    return this.random.pick([1, 1 - clockSpread, 1 + clockSpread, this.random.between(1 - clockSpread, 1 + clockSpread)]);
+  }
+
+  /** The process dies; of what it had not synced some is lost. */
+  crash(): void {
+    const { process } = this;
+    if (!process) return;
+    process.die(this.world.nowMs);
+    this.process = undefined;
+    const { endsInDeleteRange, kept, lost } = this.disk.crash();
+    this.world.trace(() => `node ${this.nodeId} crashes: ${kept} unsynced writes are kept, ${lost} lost`);
+    this.#safety.onCrash(this.nodeId, this.disk.store, endsInDeleteRange);
+    this.world.onDown(this);
+  }
+
+  /** The disk failed a sync: the program stops itself, and other workers may still run for a moment. */
+  stopForFailedDisk(): void {
+    const { process } = this;
+    this.world.trace(() => `node ${this.nodeId} stops: its disk failed`);
+    this.world.at(this.world.nowMs + this.random.between(0, 20), () => {
+      if (this.process === process) this.crash();
+    });
+  }
+}
+
+function describeMutations(mutations: readonly Mutation[]): string {
+  return mutations
+    .map(({ column, key, value }) => {
+      if (column === 'data') return `${String(key)}=${value ? String(value) : 'none'}`;
+      if (column === 'log') return `r${readU64(key, 0)}[${logIndexOf(key)}]${value ? '' : ' removed'}`;
+      const regionId = readU64(key, 1);
+      if (value && key[0] === META_KIND.appliedState) return `r${regionId} applied ${decode(mraft.AppliedState, value).index}`;
+      if (value && key[0] === META_KIND.hardState) return `r${regionId} ${JSON.stringify(decode(mraft.HardState, value))}`;
+      return `r${regionId} record ${key[0]}`;
+    })
+    .join(', ');
+}

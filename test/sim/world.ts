@@ -1,0 +1,221 @@
+/** Everything of one run that has a place in virtual time: the event queue, the network, the nodes, the checks. */
+
+import { decode, mraft } from '../../rpc/wire/codec.ts';
+import { LAST_SYSTEM_REGION_ID, type Region } from '../../rpc/wire/region.ts';
+import type { SimConfig } from './config.ts';
+import { EventQueue } from './event-queue.ts';
+import { VirtualNetwork } from './network.ts';
+import { VirtualNode, type VirtualProcess, type VirtualWorker } from './process.ts';
+import { Random } from './random.ts';
+import { Safety } from './safety.ts';
+import type { Violation } from './violation.ts';
+import type { VirtualConnection } from './connection.ts';
+
+/** How long a publisher does not know that its broker is gone. */
+const BROKER_SILENCE_MS = 60;
+const { MessageKind } = mraft;
+
+export interface WorldOptions {
+  /** Told of each step in words, when somebody wants to read along. */
+  readonly onTrace?: ((line: string) => void) | undefined;
+}
+
+export class World {
+  readonly config: SimConfig;
+  readonly random: Random;
+  readonly queue = new EventQueue();
+  readonly network: VirtualNetwork;
+  readonly regions: readonly Region[];
+  readonly nodes: readonly VirtualNode[];
+  readonly safety: Safety;
+  readonly connections: VirtualConnection[] = [];
+  nowMs = 0;
+  violation: Violation | undefined;
+  /** Set when something ran that may have settled a promise: microtasks are let through before the next event. */
+  promisesMoved = false;
+  /** Stalls before timers still happen. */
+  stallShare: number;
+  events = 0;
+  turns = 0;
+  crashes = 0;
+  #hash = 0x811c9dc5;
+  readonly #onTrace: ((line: string) => void) | undefined;
+  readonly #stallRandom: Random;
+
+  constructor(config: SimConfig, { onTrace }: WorldOptions = {}) {
+    this.config = config;
+    this.#onTrace = onTrace;
+    this.random = new Random(config.seed, 'world');
+    this.#stallRandom = this.random.stream('stalls');
+    this.stallShare = config.faults.stalls;
+    this.network = new VirtualNetwork(this.queue, this.random.stream('network'), config.latencyMs, config.faults);
+    this.regions = layOutRegions(config);
+    const nodeIds = Array.from({ length: config.nodes }, (_, i) => i + 1);
+    this.safety = new Safety({
+      regions: this.regions,
+      nodeIds,
+      checkLeases: config.faults.wildClockEvery === 0,
+      report: (check, message) => this.report(check, message),
+      localMs: (nodeId) => this.node(nodeId).process?.clock.localAt(this.nowMs),
+    });
+    this.nodes = nodeIds.map((nodeId) => {
+      const own = this.regions.filter((region) => region.peers.some((peer) => peer.nodeId === nodeId));
+      return new VirtualNode(this, nodeId, own, this.random.stream(`node ${nodeId}`));
+    });
+  }
+
+  node(nodeId: number): VirtualNode {
+    return this.nodes[nodeId - 1]!;
+  }
+
+  at(ms: number, run: () => void): void {
+    this.queue.push(Math.max(ms, this.nowMs), run);
+  }
+
+  /** The first violation is kept; what follows from it is noise. */
+  report(check: string, message: string): void {
+    if (this.violation) return;
+    this.trace(() => `VIOLATION ${check}: ${message}`);
+    this.violation = { check, message, atMs: this.nowMs };
+  }
+
+  trace(line: () => string): void {
+    this.#onTrace?.(`${this.nowMs.toFixed(3).padStart(10)}  ${line()}`);
+  }
+
+  // --- the trace's hash ----------------------------------------------------------------------------------------------
+
+  mix(value: number): void {
+    this.#hash = (Math.imul(this.#hash ^ (value | 0), 0x01000193) ^ (this.#hash >>> 15)) | 0;
+  }
+
+  #mixBytes(bytes: Uint8Array): void {
+    this.mix(bytes.length);
+    for (let i = 0; i < bytes.length; i += 3) this.mix(bytes[i]!);
+  }
+
+  get traceHash(): string {
+    return (this.#hash >>> 0).toString(16).padStart(8, '0');
+  }
+
+  // --- the run -------------------------------------------------------------------------------------------------------
+
+  /** Runs events up to `untilMs`, or until `done`; a violation ends it. */
+  async run(untilMs: number, done: () => boolean = () => false): Promise<void> {
+    while (!this.violation && this.queue.nextMs <= untilMs && !done()) {
+      const event = this.queue.pop()!;
+      this.nowMs = event.atMs;
+      this.events++;
+      this.mix(event.atMs * 1024);
+      event.run();
+      if (!this.promisesMoved) continue;
+      this.promisesMoved = false;
+      await new Promise(setImmediate);
+    }
+    if (!this.violation && untilMs < Infinity && !done()) this.nowMs = Math.max(this.nowMs, untilMs);
+  }
+
+  // --- threads -------------------------------------------------------------------------------------------------------
+
+  /** Whether the thread stalls now, before its timers run (a collection of garbage, a busy neighbour). */
+  stalls(worker: VirtualWorker): boolean {
+    if (!this.#stallRandom.chance(this.stallShare)) return false;
+    worker.stallUntil(this.nowMs + this.#stallRandom.between(0.1, 3) * this.config.electionTimeoutMs);
+    return true;
+  }
+
+  framesPerRead(): number {
+    return 1 + this.#stallRandom.below(16);
+  }
+
+  /** A worker ran a turn: everything that it changed is looked at. */
+  afterTurn(worker: VirtualWorker): void {
+    this.turns++;
+    // A turn that waits for room on its disk is not over: what it holds and what it has written are apart.
+    if (worker.shard.isStalled) return;
+    const { node } = worker.process;
+    for (const status of worker.shard.listRegions()) {
+      const campaigns = this.safety.onStatus(node.nodeId, status, worker.opening);
+      if (campaigns) this.#checkLateTimer(worker, status.region.regionId, status.raft.term);
+    }
+  }
+
+  /** Who campaigns although its leader's word lies in its sockets has believed a timer that was late. */
+  #checkLateTimer(worker: VirtualWorker, regionId: number, term: number): void {
+    const { nodeId } = worker.process.node;
+    for (const bytes of worker.unread(this.nowMs - 2 * this.config.tickMs)) {
+      for (const message of decode(mraft.PeerFrame, bytes).messages) {
+        const fromLeader = message.kind === MessageKind.APPEND || message.kind === MessageKind.HEARTBEAT;
+        if (message.regionId !== regionId || !fromLeader || (message.term ?? 0) < term) continue;
+        this.report('a late timer is not believed', `node ${nodeId} campaigns in region ${regionId}, unread: a message of its leader`);
+        return;
+      }
+    }
+  }
+
+  onDown(node: VirtualNode): void {
+    this.crashes++;
+    if (node.stayDown) return;
+    const afterMs = this.random.wait(this.config.electionTimeoutMs);
+    this.at(this.nowMs + afterMs, () => node.start());
+  }
+
+  // --- frames --------------------------------------------------------------------------------------------------------
+
+  /** What publishers of a broker that is gone are told: nothing at first. */
+  get isOffline(): boolean {
+    const since = this.network.brokerDownSinceMs;
+    return since !== undefined && this.nowMs - since > BROKER_SILENCE_MS;
+  }
+
+  sendPeerFrame(from: VirtualProcess, departsMs: number, to: number, worker: number, frame: Uint8Array): boolean {
+    if (this.isOffline) return false;
+    const fromNode = from.node.nodeId;
+    this.mix(fromNode * 64 + to);
+    this.#mixBytes(frame);
+    if (this.#onTrace) this.trace(() => `  ${fromNode} → ${to}: ${describeFrame(frame)}`);
+    this.network.send(fromNode, to, departsMs, () => {
+      if (from.diedAtMs < departsMs) return;
+      this.node(to).process?.worker(worker)?.receive(frame, fromNode, '');
+    });
+    return true;
+  }
+
+  sendResponse(from: VirtualProcess, departsMs: number, origin: string, frame: Uint8Array): void {
+    const connection = this.connections[Number(origin)];
+    if (!connection) return;
+    this.#mixBytes(frame);
+    this.network.send(from.node.nodeId, connection.party, departsMs, () => {
+      if (from.diedAtMs >= departsMs) connection.receive(frame);
+    });
+  }
+}
+
+/** Regions over the letters from `a` on; each has its peers on other nodes than its neighbour. */
+function layOutRegions({ regions, nodes, replicas }: SimConfig): Region[] {
+  const edge = (i: number): Uint8Array => (i === 0 || i === regions ? Buffer.alloc(0) : Buffer.from(regionLetter(i)));
+  return Array.from({ length: regions }, (_, i) => {
+    const regionId = LAST_SYSTEM_REGION_ID + 1 + i;
+    const peers = Array.from({ length: replicas }, (_, at) => {
+      const nodeId = ((i + at) % nodes) + 1;
+      return { peerId: regionId * 100 + nodeId, nodeId, role: 'voter' as const };
+    });
+    return { regionId, startKey: edge(i), endKey: edge(i + 1), epoch: { version: 1, confVersion: 1 }, peers };
+  });
+}
+
+export function regionLetter(position: number): string {
+  return String.fromCharCode('a'.charCodeAt(0) + position);
+}
+
+function describeFrame(frame: Uint8Array): string {
+  return decode(mraft.PeerFrame, frame)
+    .messages.map((wire) => {
+      const message = wire as mraft.RaftMessage;
+      const entries = message.entries.map((entry) => `${entry.index}:${entry.term}`).join(' ');
+      const reject = message.reject ? ' reject' : '';
+      const at = `r${message.regionId} ${MessageKind[message.kind]} t${message.term} i${message.index}/${message.logTerm}`;
+      return `${at} c${message.commit} x${message.context}${reject}${entries ? ` [${entries}]` : ''}`;
+    })
+    .join('; ');
+}
