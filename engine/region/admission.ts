@@ -14,7 +14,7 @@ import {
   ValueTooLarge,
 } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
-import type { Region } from '../../rpc/wire/region.ts';
+import { containsKey, type Region } from '../../rpc/wire/region.ts';
 
 export interface AdmittedCommand {
   readonly bytes: Uint8Array;
@@ -69,6 +69,20 @@ export function admitCommand(region: Region, bytes: Uint8Array): AdmittedCommand
   return { bytes, calls, conditional, exclusive };
 }
 
+/**
+ * Checks the keys of a point read.
+ * @throws KeyEmpty, KeyTooLong, KeyNotInRegion, InvalidArgument
+ */
+export function admitReadKeys(region: Region, keys: readonly Uint8Array[]): void {
+  if (keys.length > LIMITS.readKeys) {
+    throw new InvalidArgument(`a read has at most ${LIMITS.readKeys} keys`, { field: 'keys' });
+  }
+  for (const key of keys) {
+    checkKeyLength(key.length);
+    if (!containsKey(region, key)) throw outside(region);
+  }
+}
+
 function checkSequence(cursor: CommandCursor): void {
   if (cursor.seq < 1 || cursor.seq - cursor.floor > LIMITS.sessionWindow) {
     throw new InvalidArgument(
@@ -85,13 +99,19 @@ function checkLength(value: Span, field: string): void {
 }
 
 function checkKey(region: Region, cursor: CommandCursor, key: Span): void {
-  if (key.length === 0) throw new KeyEmpty('a key has at least one byte', { field: 'key' });
-  if (key.length > LIMITS.keyBytes) {
-    throw new KeyTooLong(`a key has ${key.length} bytes, the limit is ${LIMITS.keyBytes}`, { field: 'key' });
+  checkKeyLength(key.length);
+  if (!isInside(region, cursor.bytes, key)) throw outside(region);
+}
+
+function checkKeyLength(sizeBytes: number): void {
+  if (sizeBytes === 0) throw new KeyEmpty('a key has at least one byte', { field: 'key' });
+  if (sizeBytes > LIMITS.keyBytes) {
+    throw new KeyTooLong(`a key has ${sizeBytes} bytes, the limit is ${LIMITS.keyBytes}`, { field: 'key' });
   }
-  if (!isInside(region, cursor.bytes, key)) {
-    throw new KeyNotInRegion(`a key is outside of region ${region.regionId}`, { regionId: region.regionId });
-  }
+}
+
+function outside(region: Region): KeyNotInRegion {
+  return new KeyNotInRegion(`a key is outside of region ${region.regionId}`, { regionId: region.regionId });
 }
 
 /** As containsKey, without a buffer for the key. */

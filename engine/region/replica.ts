@@ -5,22 +5,14 @@
 
 import { mraft } from '../../rpc/wire/codec.ts';
 import { toWireError } from '../../rpc/wire/error-codec.ts';
-import {
-  EpochNotMatch,
-  Internal,
-  InvalidArgument,
-  KeyNotInRegion,
-  MraftError,
-  NotLeader,
-  ServerBusy,
-} from '../../rpc/wire/errors.ts';
+import { EpochNotMatch, Internal, InvalidArgument, MraftError, NotLeader, ServerBusy } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
-import { compareKeys, containsKey, sameEpoch, type Epoch, type Region } from '../../rpc/wire/region.ts';
+import { compareKeys, sameEpoch, type Epoch, type Region } from '../../rpc/wire/region.ts';
 import { RaftNode, type RaftMessage, type RaftStatus, type Ready } from '../raft/index.ts';
 import { RegionLog } from '../store/log-store.ts';
 import type { ScanPage } from '../store/port.ts';
 import { listSessions, loadApplied, loadHardState, putHardState } from '../store/region-records.ts';
-import { admitCommand } from './admission.ts';
+import { admitCommand, admitReadKeys } from './admission.ts';
 import { Applier, type CommandOutcome } from './applier.ts';
 import type { Origin, ReplicaEnvironment, TurnBatches } from './ports.ts';
 import { ProposalQueue, type Proposal } from './proposals.ts';
@@ -184,14 +176,7 @@ export class Replica {
     const { read, scan } = request;
     if (read) {
       const keys = read.keys ?? [];
-      if (keys.length > LIMITS.readKeys) {
-        throw new InvalidArgument(`a read has at most ${LIMITS.readKeys} keys`, { field: 'keys' });
-      }
-      for (const key of keys) {
-        if (!containsKey(this.region, key)) {
-          throw new KeyNotInRegion(`a key is outside of region ${this.regionId}`, { regionId: this.regionId });
-        }
-      }
+      admitReadKeys(this.region, keys);
       return { origin, requestId, mode: readMode(read.mode), keys, scan: undefined };
     }
     const range = {
