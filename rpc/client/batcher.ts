@@ -12,7 +12,7 @@ import { readAnswer, type AnswerSink } from './answer.ts';
 import { Lane } from './lane.ts';
 import type { PendingCall, WriteCall } from './pending-call.ts';
 import { encodeFrame, Request, travelsAlone } from './request.ts';
-import type { LaneKey, Route, Router } from './router.ts';
+import { laneKey, type LaneKey, type Route, type Router } from './router.ts';
 import type { ClientRuntime } from './runtime.ts';
 import { clipRange } from './scan.ts';
 import type { ClientStats } from './stats.ts';
@@ -123,7 +123,8 @@ export class Batcher {
     }
     this.#stats.frames++;
     this.#stats.requests += requests.length;
-    const frame = lane.sent(nowMs, bytes.length, requests.length);
+    const calls = requests.reduce((sum, request) => sum + request.calls.length, 0);
+    const frame = lane.sent(nowMs, bytes.length, requests.length, calls);
     for (const request of requests) {
       request.frame = frame;
       this.#inflight.set(request.id, request);
@@ -278,6 +279,7 @@ export class Batcher {
 
   #onUnreachable(nodeId: number, worker: number): void {
     this.#stats.unreachable++;
+    this.#router.leaveLane(laneKey(nodeId, worker));
     for (const request of this.#inflight.values()) {
       if (request.nodeId !== nodeId || request.frame!.lane.worker !== worker) continue;
       const message = `nobody listens on worker ${worker} of node ${nodeId}`;

@@ -12,6 +12,7 @@ export interface SentFrame {
   readonly lane: Lane;
   readonly sentAtMs: number;
   readonly sizeBytes: number;
+  readonly calls: number;
   openRequests: number;
   /** Whether it still holds back further frames of its lane. */
   counted: boolean;
@@ -27,6 +28,7 @@ export class Lane {
   /** Of the frames that are counted. */
   inflightFrames = 0;
   inflightBytes = 0;
+  inflightCalls = 0;
   /** In the order in which they were sent. */
   readonly countedFrames = new Set<SentFrame>();
   #queue: PendingCall[] = [];
@@ -63,16 +65,21 @@ export class Lane {
     }
   }
 
-  /** A full frame gains nothing by waiting; only the bytes in flight hold it back. */
-  maySend(inflightFrames: number): boolean {
-    if (this.inflightFrames < inflightFrames) return true;
+  /**
+   * Few callers are served soonest by several small frames, many callers by one that they all share. A full frame gains
+   * nothing by waiting; only the bytes in flight hold it back.
+   */
+  maySend(mostFrames: number): boolean {
+    if (this.inflightFrames === 0) return true;
+    if (this.inflightFrames < mostFrames && this.inflightCalls < LIMITS.clientBusyCalls) return true;
     return this.queuedBytes >= LIMITS.frameTargetBytes && this.inflightBytes < LIMITS.clientInflightBytes;
   }
 
-  sent(sentAtMs: number, sizeBytes: number, requests: number): SentFrame {
-    const frame: SentFrame = { lane: this, sentAtMs, sizeBytes, openRequests: requests, counted: true };
+  sent(sentAtMs: number, sizeBytes: number, requests: number, calls: number): SentFrame {
+    const frame: SentFrame = { lane: this, sentAtMs, sizeBytes, calls, openRequests: requests, counted: true };
     this.inflightFrames++;
     this.inflightBytes += sizeBytes;
+    this.inflightCalls += calls;
     this.countedFrames.add(frame);
     return frame;
   }
@@ -83,6 +90,7 @@ export class Lane {
     frame.counted = false;
     this.inflightFrames--;
     this.inflightBytes -= frame.sizeBytes;
+    this.inflightCalls -= frame.calls;
     this.countedFrames.delete(frame);
   }
 }

@@ -49,7 +49,13 @@ export function decideRetry(error: MraftError, attempts: number, random: number)
     case 'KeyNotInRegion':
       return { retry: true, delayMs: backoffMs(attempts, random), turn: true, refresh: true };
     case 'Unavailable':
-      return { retry: true, delayMs: redirect, turn: true, refresh: attempts > FREE_REDIRECTS };
+      return {
+        retry: true,
+        delayMs:
+          attempts <= FREE_REDIRECTS ? 0 : backoffMs(attempts - FREE_REDIRECTS, random, LONGEST_ELECTION_DELAY_MS),
+        turn: true,
+        refresh: attempts > FREE_REDIRECTS,
+      };
     case 'DeadlineExceeded':
       // A leader that cannot reach its majority: another peer may know a newer one.
       return { retry: true, delayMs: backoffMs(attempts, random), turn: true, refresh: false };

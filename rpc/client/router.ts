@@ -150,6 +150,12 @@ export class Router {
     route.lane = -1;
   }
 
+  /** Nobody listens there: everything that would be asked there is asked elsewhere. */
+  leaveLane(lane: LaneKey): void {
+    const nodeId = Math.floor(lane / LIMITS.workersPerNode);
+    for (const route of this.#routes) if (route.lane === lane) this.leave(route, nodeId);
+  }
+
   // --- learning ------------------------------------------------------------------------------------------------------
 
   /** Takes in the answer to a question for routes; what is older than the cache is passed over. */
@@ -180,9 +186,10 @@ export class Router {
     const overlapped = this.#routes.slice(from, to);
     if (overlapped.some((route) => route !== known && route.epoch.version > region.epoch.version)) return false;
     if (this.#routes.length - overlapped.length >= LIMITS.clientRoutes) return false;
-    this.#replace(from, overlapped, new Route(region, leaderNodeId || guessLeader(region, overlapped)));
+    const route = new Route(region, leaderNodeId || guessLeader(region, overlapped));
+    this.#replace(from, overlapped, route);
     if (known && !known.replaced) this.#drop(known);
-    this.#byId.set(region.regionId, this.#routes[from]!);
+    this.#byId.set(region.regionId, route);
     return true;
   }
 

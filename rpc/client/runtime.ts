@@ -16,7 +16,8 @@ export interface ClientRuntime {
 }
 
 export const systemRuntime: ClientRuntime = {
-  now: () => performance.now(),
+  // Whole milliseconds are small integers, which are no objects on the heap.
+  now: () => Math.floor(performance.now()),
   random: () => Math.random(),
   defer: (run) => void setImmediate(run),
   after: (ms, run) => {

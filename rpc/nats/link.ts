@@ -275,7 +275,7 @@ export class Link {
   }
 
   get connected(): boolean {
-    return this.#internals.protocol.connected && !this.#closed;
+    return this.#internals.protocol.connected && !this.#closed && !this.#connection.isClosed();
   }
 
   /** Bytes that were published and are not with the kernel yet. */

@@ -104,6 +104,8 @@ export const LIMITS = {
   clientPendingBytes: 64 * MIB,
   /** Frames to one worker that are sent and not answered; calls gather behind them, which is what makes batches. */
   clientInflightFrames: 2,
+  /** With so many calls on their way to a worker one frame at a time makes the best batches. */
+  clientBusyCalls: 64,
   /** Full frames do not wait for answers up to so many bytes to one worker. */
   clientInflightBytes: 4 * MIB,
   /** A frame that is unanswered for so long stops holding back the next. */
