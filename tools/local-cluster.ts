@@ -23,6 +23,8 @@ export interface LocalClusterOptions {
   readonly brokerUrl?: string;
   readonly electionTimeoutMs?: number;
   readonly heartbeatMs?: number;
+  /** Where every node serves its metrics; only 0, any free port, is of use for several. Default: nowhere. */
+  readonly metricsPort?: number;
   /** Default `info`; the logs are files. */
   readonly logLevel?: string;
   /** Processes in groups of their own: a Ctrl-C in the terminal reaches only us. */
@@ -124,6 +126,7 @@ function makeNodes(options: LocalClusterOptions, { dir, cluster, url }: Place): 
       '--workers': options.workers,
       '--election-timeout-ms': options.electionTimeoutMs,
       '--heartbeat-ms': options.heartbeatMs,
+      '--metrics': options.metricsPort,
       '--log-level': options.logLevel,
     };
     for (const [flag, value] of Object.entries(optional)) {

@@ -14,6 +14,15 @@ export interface LocalNodeOptions {
   readonly detached: boolean;
 }
 
+/** What `mraft serve` says when it serves. */
+export interface ReadyLine {
+  readonly cluster: string;
+  readonly node: number;
+  readonly pid: number;
+  /** The port of its metrics, where it has them. */
+  readonly metrics?: number;
+}
+
 const MRAFT = fileURLToPath(new URL('./mraft.js', import.meta.url));
 const READY_TIMEOUT_MS = 30_000;
 /** A node stops within 10 s; what takes longer is a bug, and is killed. */
@@ -27,6 +36,7 @@ export class LocalNode {
   readonly #options: LocalNodeOptions;
   #child: Child | undefined;
   #ready: Promise<void> = Promise.resolve();
+  #readyLine: ReadyLine | undefined;
 
   constructor(options: LocalNodeOptions) {
     this.id = options.id;
@@ -50,13 +60,23 @@ export class LocalNode {
     const ready = new Promise<void>((resolve) => (served = resolve));
     const child = new Child(process.execPath, ['--enable-source-maps', MRAFT, 'serve', ...this.#options.args], {
       logPath: this.logPath,
-      onLine: (line) => isReadyLine(line) && served(),
+      onLine: (line) => {
+        if (!line.startsWith('{"ready"')) return;
+        this.#readyLine = (JSON.parse(line) as { ready: ReadyLine }).ready;
+        served();
+      },
       detached: this.#options.detached,
     });
     this.#child = child;
     this.#ready = this.#readyInTime(child, ready);
     // Whoever waits for it hears of it; a node that nobody waits for may die unheard.
     this.#ready.catch(() => {});
+  }
+
+  /** Of the last start that served. */
+  get readyLine(): ReadyLine {
+    if (!this.#readyLine) throw new Error(`node ${this.id} has not served yet`);
+    return this.#readyLine;
   }
 
   /** Resolves when the process serves. */
@@ -103,8 +123,4 @@ export class LocalNode {
     clearTimeout(timer);
     if (typeof problem === 'string') throw new Error(`node ${this.id} ${problem}; ${this.logPath}:\n${this.logTail}`);
   }
-}
-
-function isReadyLine(line: string): boolean {
-  return line.startsWith('{"ready"');
 }

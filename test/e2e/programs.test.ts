@@ -1,0 +1,156 @@
+/** The programs as a person uses them: `npm start`, then `mraft kv` and `mraft ctl` as it says, then Ctrl-C. */
+
+import { spawn, type ChildProcess } from 'node:child_process';
+import { request } from 'node:http';
+import { fileURLToPath } from 'node:url';
+
+import { startLocalCluster } from '../../tools/local-cluster.ts';
+import { assert, eventually, suite } from '../harness.ts';
+import { runMraft, type Run } from '../tools/mraft-process.ts';
+
+const test = suite('programs', { timeoutMs: 90_000 });
+
+const START = fileURLToPath(new URL('../../tools/start.js', import.meta.url));
+
+let start: ChildProcess;
+let printed = '';
+let where: string[];
+
+test.before(async () => {
+  start = spawn(process.execPath, [START], { stdio: ['ignore', 'pipe', 'pipe'] });
+  start.stdout?.on('data', (chunk) => (printed += String(chunk)));
+  start.stderr?.on('data', (chunk) => (printed += String(chunk)));
+  await eventually('npm start says how to talk to it', () => printed.includes('Ctrl-C stops them'), 60_000);
+  const url = /nats:\/\/127\.0\.0\.1:\d+/.exec(printed)?.[0] ?? '';
+  where = ['--nats', url, '--cluster', 'local'];
+});
+
+function kv(verb: string, ...args: string[]): Promise<Run> {
+  return runMraft(['kv', verb, ...where, ...args]);
+}
+
+async function prints(expected: string, running: Promise<Run>, code = 0): Promise<void> {
+  const run = await running;
+  assert.is(run.stdout, expected, run.stderr);
+  assert.is(run.code, code, run.stderr);
+}
+
+test('the commands that it prints work as they stand', async () => {
+  const commands = printed.split('\n').filter((line) => line.includes('dist/tools/mraft.js'));
+  assert.ok(commands.length >= 4, printed);
+  for (const command of commands) {
+    const [, args = ''] = command.split('mraft.js ');
+    const run = await runMraft(args.split(' '));
+    assert.is(run.code, 0, `${command}: ${run.stderr}`);
+  }
+});
+
+test('kv: every verb', async () => {
+  await prints('', kv('put', 'k1', 'v1'));
+  await prints('v1\n', kv('get', 'k1'));
+  await prints('v1\n', kv('get', 'k1', '--read', 'lease'));
+  await prints('', kv('get', 'k-none'), 1);
+  await prints('{"key":"k-none","value":null}\n', kv('get', 'k-none', '--json'), 1);
+  await prints('', kv('cas', 'k1', 'v1', 'v2'));
+  await prints('v2\n', kv('cas', 'k1', 'v1', 'v3'), 1);
+  await prints('{"swapped":false,"current":"v2"}\n', kv('cas', 'k1', 'v1', 'v3', '--json'), 1);
+  await prints('', kv('cas', 'k2', '--absent', 'v4'));
+  const input = '{"put": {"key": "k3", "value": "v5"}}\n{"delete": {"key": "k2"}}\n';
+  await prints('', runMraft(['kv', 'batch', ...where], { input }));
+  await prints('k1\tv2\nk3\tv5\n', kv('scan', '--gte', 'k1', '--lt', 'k9'));
+  await prints('k3\tv5\n', kv('scan', '--gte', 'k1', '--lt', 'k9', '--reverse', '--limit', '1'));
+  await prints('{"key":"k1","value":"v2"}\n', kv('scan', '--gte', 'k1', '--lt', 'k3', '--json'));
+  await prints('', kv('delete', 'k1'));
+  await prints('', kv('delete-range', 'k', 'l'));
+  await prints('', kv('scan', '--gte', 'k', '--lt', 'l'));
+});
+
+test('kv: wrong input on standard input is refused by its line', async () => {
+  const run = await runMraft(['kv', 'batch', ...where], { input: '{"put": {"key": "a", "value": "b"}}\nnonsense\n' });
+  assert.is(run.code, 2);
+  assert.match(run.stderr, 'line 2');
+});
+
+test('ctl: regions tile the key space, each with a leader and three peers; nodes say how they are', async () => {
+  const listed = await runMraft(['ctl', 'region', 'list', ...where, '--json']);
+  const regions = JSON.parse(listed.stdout) as {
+    regionId: number;
+    start: string;
+    end: string;
+    leader: number;
+    peers: [];
+  }[];
+  assert.is(regions.length, 48);
+  assert.is(regions[0]?.start, '');
+  regions.forEach((region, at) => {
+    assert.is(region.end, regions[at + 1]?.start ?? '');
+    assert.ok([1, 2, 3].includes(region.leader));
+    assert.is(region.peers.length, 3);
+  });
+  const shown = await runMraft(['ctl', 'region', 'show', ...where, '--json', String(regions[5]?.regionId)]);
+  assert.is((JSON.parse(shown.stdout) as { regionId: number }).regionId, regions[5]?.regionId);
+  const none = await runMraft(['ctl', 'region', 'show', ...where, '4711']);
+  assert.is(none.code, 2);
+  assert.match(none.stderr, 'no region 4711');
+
+  const nodes = JSON.parse((await runMraft(['ctl', 'node', 'list', ...where, '--json'])).stdout) as {
+    nodeId: number;
+    leaders: number;
+  }[];
+  assert.equal(
+    nodes.map(({ nodeId }) => nodeId),
+    [1, 2, 3],
+  );
+  assert.is(
+    nodes.reduce((sum, { leaders }) => sum + leaders, 0),
+    48,
+  );
+  const table = await runMraft(['ctl', 'node', 'list', ...where]);
+  assert.is(table.stdout.trim().split('\n').length, 4, table.stdout);
+});
+
+test('Ctrl-C stops all processes, with exit code 0', async () => {
+  const pids = /pids ([\d, ]+)/.exec(printed)?.[1]?.split(', ').map(Number) ?? [];
+  assert.is(pids.length, 3, printed);
+  const ended = new Promise((resolve) => start.once('exit', resolve));
+  start.kill('SIGINT');
+  assert.is(await ended, 0);
+  for (const pid of pids) assert.throws(() => process.kill(pid, 0), /ESRCH/);
+});
+
+test.after(() => void start.kill('SIGINT'));
+
+const metrics = suite('metrics', { timeoutMs: 60_000 });
+
+metrics('a node serves Prometheus metrics on loopback, on a port of its choice when asked for 0', async () => {
+  const cluster = await startLocalCluster({ nodes: 1, metricsPort: 0 });
+  try {
+    const { metrics: port } = cluster.node(1).readyLine;
+    assert.type(port, 'number');
+    const { status, body } = await httpGet(`http://127.0.0.1:${port}/metrics`);
+    assert.is(status, 200);
+    for (const name of [
+      'mraft_leaders 48',
+      'mraft_store_syncs_total',
+      'mraft_requests_total',
+      'process_cpu_seconds_total',
+    ]) {
+      assert.ok(body.includes(name), `${name} is missing`);
+    }
+    assert.is((await httpGet(`http://127.0.0.1:${port}/else`)).status, 404);
+  } finally {
+    await cluster.stop();
+  }
+});
+
+function httpGet(url: string): Promise<{ status: number | undefined; body: string }> {
+  return new Promise((resolve, reject) => {
+    const asked = request(url, { agent: false }, (response) => {
+      let body = '';
+      response.on('data', (chunk) => (body += String(chunk)));
+      response.on('end', () => resolve({ status: response.statusCode, body }));
+    });
+    asked.on('error', reject);
+    asked.end();
+  });
+}
