@@ -5,7 +5,16 @@
 
 import { PayloadCursor, type CommandCursor, type PayloadNature } from '../../rpc/wire/command.ts';
 import type { mraft } from '../../rpc/wire/codec.ts';
-import { EpochNotMatch, SessionExpired, StaleSequence, asMraftError, type MraftError } from '../../rpc/wire/errors.ts';
+import {
+  DiskFull,
+  EpochNotMatch,
+  SequenceSpent,
+  SessionExpired,
+  StaleSequence,
+  StorageFailure,
+  asMraftError,
+  type MraftError,
+} from '../../rpc/wire/errors.ts';
 import { toWireError } from '../../rpc/wire/error-codec.ts';
 import type { Region } from '../../rpc/wire/region.ts';
 import type { Entry } from '../raft/index.ts';
@@ -27,6 +36,8 @@ export class Applier {
   #overlay: Map<string, Uint8Array | undefined> | undefined;
   #appliedIndex: number;
   #appliedTerm: number;
+  /** Entries of the run that were applied before it ran into a full disk. */
+  #doneOfRun = 0;
   readonly #onAnomaly: (error: MraftError) => void;
   /** Calls applied since the replica was opened. */
   appliedCalls = 0;
@@ -57,20 +68,24 @@ export class Applier {
   /**
    * Adds the entries' writes and the new applied state to `batch`, and tells what each entry's commands came to.
    * The caller writes the batch before it applies anything else of this region or answers.
+   * @throws DiskFull when there was no room before or for a range delete: the same call again goes on from there, with
+   *   the batch as it was left. StorageFailure
    */
   apply(entries: readonly Entry[], batch: WriteBatch, tell: (entry: Entry, outcomes: CommandOutcome[]) => void): void {
     const natures = entries.map((entry) => this.#natureOf(entry));
-    this.#overlay = natures.some((nature) => nature.conditional) ? new Map() : undefined;
-    for (let i = 0; i < entries.length; i++) {
+    if (this.#doneOfRun === 0) this.#overlay = natures.some((nature) => nature.conditional) ? new Map() : undefined;
+    for (let i = this.#doneOfRun; i < entries.length; i++) {
       const entry = entries[i]!;
       if (natures[i]!.exclusive) this.#writeOut(batch);
       const outcomes = carriesPayload(entry) ? this.#applyPayload(entry, batch) : [];
       this.#appliedIndex = entry.index;
       this.#appliedTerm = entry.term;
+      this.#doneOfRun = i + 1;
       tell(entry, outcomes);
     }
     this.#commit(batch);
     this.#overlay = undefined;
+    this.#doneOfRun = 0;
   }
 
   #natureOf(entry: Entry): PayloadNature {
@@ -109,6 +124,7 @@ export class Applier {
         else outcomes.push(this.#applyCommand(entry.index, command, batch));
       }
     } catch (error) {
+      if (error instanceof DiskFull || error instanceof StorageFailure) throw error;
       // Admission keeps such bytes out of the log. Should some get in, every replica stops at the same byte.
       this.#onAnomaly(asMraftError(error));
       outcomes.push(asMraftError(error));
@@ -147,8 +163,11 @@ export class Applier {
     if (standing === 'applied') {
       return call.kind === 'compareAndSwap' ? { position: call.position, swapped: true } : undefined;
     }
+    if (standing === 'refused') return this.#refusedBefore(call);
     this.appliedCalls++;
     if (call.kind === 'compareAndSwap') return this.#compareAndSwap(session, call, batch);
+    // It can run into a full disk and be done again, so it is remembered only when it is done.
+    if (call.kind === 'deleteRange') this.#deleteRange(call);
     session?.markApplied(call.seq);
     switch (call.kind) {
       case 'put':
@@ -162,9 +181,6 @@ export class Applier {
           if (call.mutationKind === 'put') this.#put(batch, call);
           else this.#delete(batch, call);
         }
-        break;
-      case 'deleteRange':
-        this.#deleteRange(call);
         break;
     }
     return undefined;
@@ -184,19 +200,34 @@ export class Applier {
   }
 
   #compareAndSwap(session: Session | undefined, call: CommandCursor, batch: WriteBatch): mraft.ICallResult {
-    const key = call.key.of(call.bytes);
-    const overlayKey = key.toString('latin1');
-    const overlay = this.#overlay;
-    const current = overlay?.has(overlayKey) ? overlay.get(overlayKey) : this.#store.get('data', key);
-    const expected = call.hasExpected ? call.expected.of(call.bytes) : undefined;
-    const equal = current === undefined || expected === undefined ? current === expected : expected.equals(current);
-    if (!equal) {
-      return { position: call.position, swapped: false, ...(current === undefined ? {} : { current }) };
+    const current = this.#current(call);
+    if (!isExpected(call, current)) {
+      session?.markRefused(call.seq);
+      return notSwapped(call, current);
     }
     session?.markApplied(call.seq);
     if (call.hasValue) this.#put(batch, call);
     else this.#delete(batch, call);
     return { position: call.position, swapped: true };
+  }
+
+  /**
+   * An earlier attempt of this call did not swap, and its caller may have heard so: it never swaps. Where it would not swap
+   * now either, that is an answer too.
+   */
+  #refusedBefore(call: CommandCursor): mraft.ICallResult {
+    const current = call.kind === 'compareAndSwap' ? this.#current(call) : undefined;
+    if (call.kind === 'compareAndSwap' && !isExpected(call, current)) return notSwapped(call, current);
+    const error = new SequenceSpent('an earlier attempt did not swap, and now it would: make the call under a new sequence');
+    return { position: call.position, error: toWireError(error) };
+  }
+
+  /** What the key of a compare-and-swap holds. */
+  #current(call: CommandCursor): Uint8Array | undefined {
+    const key = call.key.of(call.bytes);
+    const overlayKey = key.toString('latin1');
+    const overlay = this.#overlay;
+    return overlay?.has(overlayKey) ? overlay.get(overlayKey) : this.#store.get('data', key);
   }
 
   /**
@@ -211,4 +242,13 @@ export class Applier {
 
 function carriesPayload(entry: Entry): boolean {
   return entry.kind === 'normal' && entry.data.length > 0;
+}
+
+function isExpected(call: CommandCursor, current: Uint8Array | undefined): boolean {
+  const expected = call.hasExpected ? call.expected.of(call.bytes) : undefined;
+  return current === undefined || expected === undefined ? current === expected : expected.equals(current);
+}
+
+function notSwapped(call: CommandCursor, current: Uint8Array | undefined): mraft.ICallResult {
+  return { position: call.position, swapped: false, ...(current === undefined ? {} : { current }) };
 }

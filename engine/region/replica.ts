@@ -273,10 +273,12 @@ export class Replica {
     this.#noticeLeader();
   }
 
-  /** Adds what is committed to the applied batch. The answers wait in `answers` until that batch is written. */
+  /**
+   * Adds what is committed to the applied batch. The answers wait in `answers` until that batch is written.
+   * @throws DiskFull: the same call again goes on where this one stopped. StorageFailure
+   */
   apply(batches: TurnBatches, answers: (() => void)[]): void {
     const ready = this.#ready!;
-    this.#ready = undefined;
     this.#reads.confirm(ready.readStates);
     if (ready.committed.length > 0) {
       this.#applier.apply(ready.committed, batches.applied, (entry, outcomes) => {
@@ -286,6 +288,7 @@ export class Replica {
       this.#stats.entriesApplied += ready.committed.length;
       this.raft.appliedTo(this.#applier.appliedIndex);
     }
+    this.#ready = undefined;
   }
 
   #answerProposals(proposals: readonly Proposal[], outcomes: readonly CommandOutcome[]): void {

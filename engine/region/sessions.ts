@@ -3,8 +3,8 @@
  * calls in flight instead of one). It is replicated state: changed only by applying entries, in the same way on every
  * replica, stored with the data it guards, and it will move with the region.
  *
- * Only calls that changed something are remembered: a compare-and-swap that did not swap may run again, because nobody
- * has seen its first answer.
+ * A compare-and-swap that did not swap is remembered too: its caller may have heard so, and a second copy of the request
+ * must not swap behind that answer.
  */
 
 import { encode, decode, mraft } from '../../rpc/wire/codec.ts';
@@ -14,24 +14,29 @@ import { LIMITS } from '../../rpc/wire/limits.ts';
 /** A session of the client library is 16 bytes that begin with its time of creation, so sessions can be ordered. */
 const ORDERED_SESSION_BYTES = 16;
 
-export type Standing = 'new' | 'applied' | 'stale';
+/** refused: a compare-and-swap that did not swap. */
+export type Standing = 'new' | 'applied' | 'refused' | 'stale';
 
 /** One session's window in one region. */
 export class Session {
   floor: number;
   lastIndex: number;
-  /** Ascending, all at or above the floor. */
+  /** Of applied and of refused calls; ascending, all at or above the floor. */
   readonly #applied: number[];
+  /** Those of them that were refused. */
+  readonly #refused: Set<number>;
 
   constructor(
     readonly name: Buffer,
     floor = 0,
     lastIndex = 0,
     applied: number[] = [],
+    refused: readonly number[] = [],
   ) {
     this.floor = floor;
     this.lastIndex = lastIndex;
     this.#applied = applied;
+    this.#refused = new Set(refused);
   }
 
   /** Forgets what the client has declared answered. */
@@ -39,12 +44,20 @@ export class Session {
     if (floor <= this.floor) return;
     this.floor = floor;
     const keepFrom = this.#position(floor);
-    if (keepFrom > 0) this.#applied.splice(0, keepFrom);
+    if (keepFrom === 0) return;
+    const forgotten = this.#applied.splice(0, keepFrom);
+    if (this.#refused.size > 0) for (const seq of forgotten) this.#refused.delete(seq);
   }
 
   standing(seq: number): Standing {
     if (seq < this.floor) return 'stale';
-    return this.#applied[this.#position(seq)] === seq ? 'applied' : 'new';
+    if (this.#applied[this.#position(seq)] !== seq) return 'new';
+    return this.#refused.has(seq) ? 'refused' : 'applied';
+  }
+
+  markRefused(seq: number): void {
+    this.markApplied(seq);
+    this.#refused.add(seq);
   }
 
   markApplied(seq: number): void {
@@ -69,21 +82,38 @@ export class Session {
   }
 
   encode(): Uint8Array {
-    let before = this.floor;
-    const applied = this.#applied.map((seq) => {
-      const step = seq - before;
-      before = seq;
-      return step;
-    });
-    return encode(mraft.SessionRecord, { floor: this.floor, lastIndex: this.lastIndex, applied });
+    const { floor, lastIndex } = this;
+    const applied = stepsOf(this.#applied, floor);
+    const refused =
+      this.#refused.size === 0
+        ? []
+        : stepsOf(
+            this.#applied.filter((seq) => this.#refused.has(seq)),
+            floor,
+          );
+    return encode(mraft.SessionRecord, { floor, lastIndex, applied, refused });
   }
 
   static decode(name: Buffer, bytes: Uint8Array): Session {
     const record = decode(mraft.SessionRecord, bytes);
-    let seq = record.floor;
-    const applied = record.applied.map((step) => (seq += step));
-    return new Session(name, record.floor, record.lastIndex, applied);
+    const { floor, lastIndex } = record;
+    return new Session(name, floor, lastIndex, fromSteps(record.applied, floor), fromSteps(record.refused, floor));
   }
+}
+
+/** Ascending numbers, each as its distance from the one before: most fit a byte. */
+function stepsOf(numbers: readonly number[], from: number): number[] {
+  let before = from;
+  return numbers.map((number) => {
+    const step = number - before;
+    before = number;
+    return step;
+  });
+}
+
+function fromSteps(steps: readonly number[], from: number): number[] {
+  let number = from;
+  return steps.map((step) => (number += step));
 }
 
 /** What `SessionTable.commit` wants written or removed. */

@@ -92,18 +92,23 @@ export class EventLoop {
   readonly #onTimer = (): void => {
     const lateMs = this.#clock.nowMs() - this.#dueMs;
     this.#tickPending = true;
-    this.#quiet = 0;
-    this.#passes = 0;
-    this.#quietNeeded = lateMs > this.#tickMs ? QUIET_PASSES : 0;
-    if (this.#quietNeeded > 0) this.lateTicks++;
-    this.#acceptedBefore = this.#shard.acceptedFrames;
+    this.#awaitQuiet(lateMs > this.#tickMs);
     this.wake();
   };
+
+  /** The tick that is pending, or comes next, is believed when that many passes brought nothing. */
+  #awaitQuiet(late: boolean): void {
+    this.#quiet = 0;
+    this.#passes = 0;
+    this.#quietNeeded = late ? QUIET_PASSES : 0;
+    if (late) this.lateTicks++;
+    this.#acceptedBefore = this.#shard.acceptedFrames;
+  }
 
   readonly #run = (): void => {
     this.#scheduled = false;
     if (this.#stopped) return;
-    if (this.#tickPending) this.#considerTick();
+    if (this.#tickPending && !this.#shard.isStalled) this.#considerTick();
     try {
       this.#shard.turn();
     } catch (error) {
@@ -126,9 +131,14 @@ export class EventLoop {
     this.#armTimer();
   }
 
+  /** Meanwhile nothing was taken in, so that the tick that waits is as late as one behind a stall. */
   #waitForRoom(error: DiskFull): void {
     this.#onDiskFull(error);
     this.#scheduled = true;
-    this.#timers.after(FULL_DISK_RETRY_MS, this.#run);
+    this.#timers.after(FULL_DISK_RETRY_MS, () => {
+      this.#scheduled = false;
+      this.#awaitQuiet(true);
+      this.wake();
+    });
   }
 }

@@ -36,7 +36,9 @@ interface OpenTurn {
   readonly collected: readonly Replica[];
   readonly answers: (() => void)[];
   sync: boolean;
-  stage: 'gather' | 'persist' | 'apply' | 'answer';
+  stage: 'gather' | 'persist' | 'apply' | 'writeApplied' | 'answer';
+  /** Of `collected`: how many have applied what they had. */
+  applied: number;
 }
 
 export class Shard {
@@ -150,7 +152,7 @@ export class Shard {
       if (replica.collect(nowMs)) collected.push(replica);
     }
     this.#outbox.flush();
-    const open: OpenTurn = { busy, collected, answers: [], sync: false, stage: 'gather' };
+    const open: OpenTurn = { busy, collected, answers: [], sync: false, stage: 'gather', applied: 0 };
     try {
       this.#complete(open);
     } catch (error) {
@@ -176,10 +178,15 @@ export class Shard {
       if (durable.count > 0) this.#writeDurable(durable, open.sync);
       for (const replica of open.collected) replica.persisted();
       this.#outbox.flush();
-      for (const replica of open.collected) replica.apply(this.#batches, open.answers);
       open.stage = 'apply';
     }
     if (open.stage === 'apply') {
+      for (; open.applied < open.collected.length; open.applied++) {
+        open.collected[open.applied]!.apply(this.#batches, open.answers);
+      }
+      open.stage = 'writeApplied';
+    }
+    if (open.stage === 'writeApplied') {
       if (applied.count > 0) this.#writeApplied(applied);
       open.stage = 'answer';
     }

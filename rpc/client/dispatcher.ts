@@ -11,6 +11,7 @@ import {
   Closed,
   DeadlineExceeded,
   errorFromCode,
+  SequenceSpent,
   ServerBusy,
   SessionExpired,
   Unavailable,
@@ -30,6 +31,8 @@ import type { ClientTransport } from './transport.ts';
 
 /** How often deadlines, pauses and silent peers are looked after, while calls are pending. */
 const SWEEP_MS = 10;
+/** Between two questions for routes. */
+const ROUTES_PAUSE_MS = 50;
 /** Routes younger than this are believed when they say that a batch crosses regions. */
 const FRESH_ROUTES_MS = 1_000;
 
@@ -279,6 +282,7 @@ export class Dispatcher implements CallOutcomes {
       call.requestId = 0;
       call.lastError = error;
       if (error instanceof SessionExpired && call.kind === 'write') this.#onSessionExpired(call, error);
+      else if (error instanceof SequenceSpent && call.kind === 'write') this.#onSequenceSpent(call, error);
       else this.#decide(call, error, request !== undefined, random, nowMs);
     }
   }
@@ -304,10 +308,13 @@ export class Dispatcher implements CallOutcomes {
     const { route, nodeId } = request;
     const { leaderNodeId, regions } = error.details;
     for (const region of (regions ?? []) as readonly Region[]) this.router.learn(region, 0);
+    const nowMs = this.nowMs();
     if (error.code === 'NotLeader' && leaderNodeId && leaderNodeId !== nodeId) {
-      this.router.setLeader(route, leaderNodeId);
+      // A follower names a leader that has just died until it misses its heartbeats.
+      if (this.router.isGone(route, leaderNodeId, nowMs)) this.router.leave(route, nodeId, nowMs);
+      else this.router.setLeader(route, leaderNodeId);
     } else if (decideRetry(error, 1, 0).turn) {
-      this.router.leave(route, nodeId);
+      this.router.leave(route, nodeId, nowMs);
     }
   }
 
@@ -328,6 +335,24 @@ export class Dispatcher implements CallOutcomes {
     call.sends = 0;
     this.stats.retries[error.code] = (this.stats.retries[error.code] ?? 0) + 1;
     this.redispatch(call);
+  }
+
+  /**
+   * Under its sequence the call has had no effect and never will. Another takes its place under a new sequence, so that no
+   * late answer to the old one is taken for its own.
+   */
+  #onSequenceSpent(call: WriteCall, error: MraftError): void {
+    if (call.session!.foreign) {
+      this.#fail(call, error);
+      return;
+    }
+    const again = new WriteCall(call.deadlineMs, 0, call.operation);
+    again.sizeBytes = call.sizeBytes;
+    again.attempts = call.attempts;
+    this.#end(call);
+    this.#admitPiece(again, call);
+    this.stats.retries[error.code] = (this.stats.retries[error.code] ?? 0) + 1;
+    this.redispatch(again);
   }
 
   giveSequence(call: WriteCall): boolean {
@@ -403,7 +428,8 @@ export class Dispatcher implements CallOutcomes {
       this.#routesWanted = true;
     }
     this.#fruitless++;
-    this.#nextFetchAtMs = this.nowMs() + backoffMs(this.#fruitless, this.#runtime.random());
+    const pauseMs = backoffMs(this.#fruitless, this.#runtime.random());
+    this.#nextFetchAtMs = this.nowMs() + Math.max(pauseMs, ROUTES_PAUSE_MS);
     for (const call of waiting) {
       call.lastError = error ?? new Unavailable(`no region is known for the keys of the call`);
       this.redispatch(call);

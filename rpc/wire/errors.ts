@@ -66,6 +66,13 @@ export class RegionNotFound extends RetryableError {
 export class ProposalDropped extends RetryableError {
   readonly code = 'ProposalDropped';
 }
+/**
+ * An earlier attempt of this compare-and-swap did not swap, and now it would. Under its sequence it never takes effect; the
+ * client library makes the call again under a new one.
+ */
+export class SequenceSpent extends RetryableError {
+  readonly code = 'SequenceSpent';
+}
 
 // --- load and availability -----------------------------------------------------------------------------------------
 
@@ -166,6 +173,7 @@ const CLASSES = {
   EpochNotMatch,
   RegionNotFound,
   ProposalDropped,
+  SequenceSpent,
   ServerBusy,
   DeadlineExceeded,
   Unavailable,

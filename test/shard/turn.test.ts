@@ -2,6 +2,7 @@
 
 import { encode, mraft } from '../../rpc/wire/codec.ts';
 import { encodeCommand, type Call } from '../../rpc/wire/command.ts';
+import { DiskFull } from '../../rpc/wire/errors.ts';
 import { assert, suite } from '../harness.ts';
 import { CLUSTER, VirtualCluster, text, wholeRegion } from './virtual-cluster.ts';
 
@@ -137,6 +138,33 @@ test('compare-and-swap sees the writes of its own entry', () => {
   assert.is(cluster.value(leader, 'n'), null);
 });
 
+test('a compare-and-swap that did not swap does not swap when its request comes again', () => {
+  const { cluster, leader } = elected();
+  const swap = (seq: number) =>
+    cluster.write(
+      leader,
+      { kind: 'compareAndSwap', key: text('n'), expected: undefined, value: text('mine') },
+      { session: 'caller', seq },
+    )?.write?.results?.[0];
+  cluster.put(leader, 'n', 'other');
+  assert.is(swap(1)?.swapped, false);
+  assert.is(swap(1)?.swapped, false, 'it would not swap now either');
+  cluster.write(leader, { kind: 'delete', key: text('n') });
+  assert.is(swap(1)?.error?.code, 'SequenceSpent');
+  assert.is(cluster.value(leader, 'n'), null);
+  for (const id of cluster.nodes.keys()) cluster.crash(id);
+  for (const id of [...cluster.nodes.keys()]) cluster.restart(id);
+  const next = cluster.elect().nodeId;
+  cluster.settle();
+  cluster.write(
+    next,
+    { kind: 'compareAndSwap', key: text('n'), expected: undefined, value: text('mine') },
+    { session: 'caller', seq: 1 },
+  );
+  assert.is(cluster.value(next, 'n'), null, 'also not behind a crash');
+  assert.is(swap(2)?.swapped ?? true, true);
+});
+
 test('a range delete keeps what is outside of it, and what was written after it', () => {
   const { cluster, leader } = elected();
   for (const key of ['a', 'b', 'c', 'd']) cluster.put(leader, key, key);
@@ -253,6 +281,30 @@ test('a full disk refuses writes, keeps what it had, and goes on when there is r
   shard.requestTick();
   cluster.settle();
   assert.is(cluster.value(1, 'b'), '2');
+});
+
+test('a range delete that meets a full disk is done when there is room, and answered once', () => {
+  const { cluster } = elected(1);
+  for (const key of ['a', 'b', 'c']) cluster.put(1, key, key);
+  const { store, shard } = cluster.node(1);
+  const deleteRange = store.deleteRange.bind(store);
+  let refusals = 2;
+  store.deleteRange = (column, start, end) => {
+    if (refusals-- > 0) throw new DiskFull('no room for a range delete');
+    deleteRange(column, start, end);
+  };
+  const operation = { kind: 'deleteRange', start: text('a'), end: text('c') } as const;
+  const id = cluster.send(1, { write: commandOf({ seq: 0, operation }) });
+  assert.throws(() => cluster.settle(), /no room/);
+  assert.throws(() => shard.turn(), /no room/);
+  assert.is(cluster.node(1).responses.get(id), undefined);
+  shard.requestTick();
+  cluster.settle();
+  assert.ok(cluster.node(1).responses.get(id)?.write);
+  assert.equal(
+    ['a', 'b', 'c'].map((key) => cluster.value(1, key)),
+    [null, null, 'c'],
+  );
 });
 
 test('one sync serves many regions', () => {
