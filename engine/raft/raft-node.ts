@@ -63,9 +63,12 @@ export class RaftNode {
   private refusedCount = 0;
 
   /**
-   * @throws Internal when the start contradicts itself: applied or commit beyond the end of the log.
+   * @throws Internal when the start contradicts itself (applied or commit beyond the end of the log) or the times do.
    */
   constructor(config: RaftConfig, start: RaftStart) {
+    const { heartbeatMs, electionTimeoutMs, maxClockDrift } = config;
+    invariant(heartbeatMs > 0 && heartbeatMs < electionTimeoutMs, 'heartbeats are sent more often than elections held');
+    invariant(maxClockDrift >= 0 && maxClockDrift < 1, 'a clock drifts by a share of time');
     this.config = config;
     this.peerId = config.peerId;
     this.quorum = new Quorum(config.voters);

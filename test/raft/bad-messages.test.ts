@@ -96,3 +96,24 @@ test('an echo of a round that was never sent confirms no later read', () => {
   group.settle();
   assert.equal(leader.reads, []);
 });
+
+test('only its leader can make a peer campaign at once', () => {
+  const group = groupWithEntries();
+  const { node } = group.replica(2);
+  node.step(forged({ kind: 'timeoutNow', from: 3 }), group.nowMs);
+  assert.is(node.role, 'follower');
+  node.step(forged({ kind: 'timeoutNow', from: 1 }), group.nowMs);
+  assert.is(node.role, 'candidate');
+});
+
+test('a pre-vote that was granted to an earlier campaign does not win this one', () => {
+  const group = new Group(3);
+  const { node } = group.replica(2);
+  node.step(forged({ kind: 'heartbeat', from: 1, term: 5 }), group.nowMs);
+  node.tick(group.nowMs + 2000);
+  assert.is(node.role, 'preCandidate');
+  node.step(forged({ kind: 'preVoteResponse', from: 3, term: 5 }), group.nowMs);
+  assert.is(node.role, 'preCandidate');
+  node.step(forged({ kind: 'preVoteResponse', from: 3, term: 6 }), group.nowMs);
+  assert.is(node.role, 'candidate');
+});

@@ -7,7 +7,7 @@ import { assert, suite } from '../harness.ts';
 import { BrokenPromise, Schedule } from './schedule.ts';
 
 const STEPS = 1000;
-const test = suite('raft random schedules', { timeoutMs: 120_000 });
+const test = suite('raft random schedules', { timeoutMs: 300_000 });
 
 function argument(name: string): number | undefined {
   const at = process.argv.indexOf(name);

@@ -22,6 +22,8 @@ interface Faults {
   readonly crashes: boolean;
   readonly partitions: boolean;
   readonly transfers: boolean;
+  /** Messages that arrive in one step. */
+  readonly burst: number;
   /** How often a peer campaigns before its time. */
   readonly ambition: number;
   /** A Ready may stay unsynced while messages come in. */
@@ -83,6 +85,7 @@ export class Schedule {
       crashes: this.chance(0.6),
       partitions: this.chance(0.5),
       transfers: this.chance(0.5),
+      burst: this.pick([1, 4, 8]),
       ambition: this.pick([0, 1, 5]),
       slowDisks: this.chance(0.5),
     };
@@ -117,7 +120,7 @@ export class Schedule {
   private possibilities(): readonly (readonly [weight: number, action: (member: Member) => void])[] {
     const { crashes, partitions, transfers, ambition } = this.faults;
     return [
-      [50, () => this.deliver()],
+      [50, () => this.deliverSome()],
       [24, (member) => this.turn(member)],
       [8, (member) => this.tick(member)],
       [6, (member) => this.propose(member)],
@@ -135,7 +138,7 @@ export class Schedule {
   private act(member: Member): void {
     if (member.down) {
       if (this.chance(0.05)) this.restart(member);
-      else this.deliver();
+      else this.deliverSome();
       return;
     }
     let dice = this.random() * this.totalWeight;
@@ -146,6 +149,10 @@ export class Schedule {
         return;
       }
     }
+  }
+
+  private deliverSome(): void {
+    for (let count = 0; count < this.faults.burst; count++) this.deliver();
   }
 
   private deliver(): void {
