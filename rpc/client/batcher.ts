@@ -279,7 +279,7 @@ export class Batcher {
 
   #onUnreachable(nodeId: number, worker: number): void {
     this.#stats.unreachable++;
-    this.#router.leaveLane(laneKey(nodeId, worker));
+    this.#router.leaveLane(laneKey(nodeId, worker), this.#runtime.now());
     for (const request of this.#inflight.values()) {
       if (request.nodeId !== nodeId || request.frame!.lane.worker !== worker) continue;
       const message = `nobody listens on worker ${worker} of node ${nodeId}`;

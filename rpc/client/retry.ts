@@ -26,7 +26,8 @@ const FAIL: RetryDecision = { retry: false, delayMs: 0, turn: false, refresh: fa
  * @param random in [0, 1)
  */
 export function decideRetry(error: MraftError, attempts: number, random: number): RetryDecision {
-  const redirect = attempts <= FREE_REDIRECTS ? 0 : backoffMs(attempts - FREE_REDIRECTS, random);
+  const redirect =
+    attempts <= FREE_REDIRECTS ? 0 : backoffMs(attempts - FREE_REDIRECTS, random, LONGEST_ELECTION_DELAY_MS);
   switch (error.code) {
     case 'NotLeader':
       if (knowsLeader(error)) return { retry: true, delayMs: redirect, turn: false, refresh: false };
@@ -49,13 +50,7 @@ export function decideRetry(error: MraftError, attempts: number, random: number)
     case 'KeyNotInRegion':
       return { retry: true, delayMs: backoffMs(attempts, random), turn: true, refresh: true };
     case 'Unavailable':
-      return {
-        retry: true,
-        delayMs:
-          attempts <= FREE_REDIRECTS ? 0 : backoffMs(attempts - FREE_REDIRECTS, random, LONGEST_ELECTION_DELAY_MS),
-        turn: true,
-        refresh: attempts > FREE_REDIRECTS,
-      };
+      return { retry: true, delayMs: redirect, turn: true, refresh: attempts > FREE_REDIRECTS };
     case 'DeadlineExceeded':
       // A leader that cannot reach its majority: another peer may know a newer one.
       return { retry: true, delayMs: backoffMs(attempts, random), turn: true, refresh: false };

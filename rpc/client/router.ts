@@ -23,6 +23,9 @@ export function laneKey(nodeId: number, worker: number): LaneKey {
   return nodeId * LIMITS.workersPerNode + worker;
 }
 
+/** How long a worker without a listener is passed over, whatever others say of it; about as long as an election. */
+const GONE_MS = 500;
+
 export class Route {
   readonly regionId: number;
   readonly startKey: Uint8Array;
@@ -66,6 +69,8 @@ export class Router {
   #prefixes: number[] = [];
   readonly #byId = new Map<number, Route>();
   readonly #workers = new Map<number, number>();
+  /** Workers without a listener, and until when they are passed over. */
+  readonly #goneUntilMs = new Map<LaneKey, number>();
 
   get size(): number {
     return this.#routes.length;
@@ -140,20 +145,39 @@ export class Router {
     route.lane = -1;
   }
 
-  /** `nodeId` was asked in vain: if it still is the one to ask, it becomes the next peer's turn. */
-  leave(route: Route, nodeId: number): void {
-    const asked = route.leaderNodeId || route.voters[route.turn % route.voters.length]!;
+  /** `nodeId` was asked in vain: if it still is the one to ask, it becomes the turn of the next peer that is there. */
+  leave(route: Route, nodeId: number, nowMs: number): void {
+    const { voters } = route;
+    const asked = route.leaderNodeId || voters[route.turn % voters.length]!;
     if (asked !== nodeId) return;
+    const position = voters.indexOf(nodeId);
+    const next = (position === -1 ? route.turn : position) + 1;
+    route.turn = next;
+    for (let i = 0; i < voters.length - 1; i++) {
+      if (!this.isGone(route, voters[(next + i) % voters.length]!, nowMs)) {
+        route.turn = next + i;
+        break;
+      }
+    }
     route.leaderNodeId = 0;
-    const position = route.voters.indexOf(nodeId);
-    route.turn = (position === -1 ? route.turn : position) + 1;
     route.lane = -1;
   }
 
-  /** Nobody listens there: everything that would be asked there is asked elsewhere. */
-  leaveLane(lane: LaneKey): void {
+  /** Nobody listens there: for a while, what would be asked there is asked elsewhere. */
+  leaveLane(lane: LaneKey, nowMs: number): void {
+    this.#goneUntilMs.set(lane, nowMs + GONE_MS);
     const nodeId = Math.floor(lane / LIMITS.workersPerNode);
-    for (const route of this.#routes) if (route.lane === lane) this.leave(route, nodeId);
+    for (const route of this.#routes) if (route.lane === lane) this.leave(route, nodeId, nowMs);
+  }
+
+  isGone(route: Route, nodeId: number, nowMs: number): boolean {
+    if (this.#goneUntilMs.size === 0) return false;
+    const lane = laneKey(nodeId, this.workerOf(route, nodeId));
+    const untilMs = this.#goneUntilMs.get(lane);
+    if (untilMs === undefined) return false;
+    if (untilMs > nowMs) return true;
+    this.#goneUntilMs.delete(lane);
+    return false;
   }
 
   // --- learning ------------------------------------------------------------------------------------------------------

@@ -121,15 +121,36 @@ test('without a leader the peers take turns; a peer that was left already is not
   const route = routes.find(Buffer.from('a'))!;
   const nodeOf = (): number => Math.floor(routes.laneOf(route) / 64);
   const first = nodeOf();
-  routes.leave(route, first);
+  routes.leave(route, first, 0);
   const second = nodeOf();
   assert.is.not(second, first);
-  routes.leave(route, first);
+  routes.leave(route, first, 0);
   assert.is(nodeOf(), second);
   routes.setLeader(route, 3);
   assert.is(nodeOf(), 3);
-  routes.leave(route, 3);
+  routes.leave(route, 3, 0);
   assert.is.not(nodeOf(), 3);
+});
+
+test('a worker without listener is passed over for a while, and then asked again', () => {
+  const routes = router(region(2, '', ''));
+  const route = routes.find(Buffer.from('a'))!;
+  const nodeOf = (): number => Math.floor(routes.laneOf(route) / 64);
+  routes.setLeader(route, 2);
+  routes.leaveLane(routes.laneOf(route), 1_000);
+  const asked = new Set<number>();
+  for (let i = 0; i < 6; i++) {
+    asked.add(nodeOf());
+    routes.leave(route, nodeOf(), 1_100);
+  }
+  assert.equal([...asked].sort((a, b) => a - b), [1, 3]);
+  assert.ok(routes.isGone(route, 2, 1_100));
+  assert.not(routes.isGone(route, 2, 60_000));
+  for (let i = 0; i < 3; i++) {
+    asked.add(nodeOf());
+    routes.leave(route, nodeOf(), 60_000);
+  }
+  assert.ok(asked.has(2));
 });
 
 test('a child is expected to be led where its parent was', () => {
