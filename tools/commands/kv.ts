@@ -189,7 +189,7 @@ function withReadFlags(command: Command): Command {
 }
 
 async function withClient<T>(flags: ClusterFlags, call: (kv: Kv) => Promise<T>): Promise<T> {
-  const kv = await connect({ servers: flags.nats, cluster: flags.cluster });
+  const kv = await connect({ servers: flags.nats, cluster: flags.cluster, timeoutMs: flags.timeoutMs });
   try {
     return await call(kv);
   } finally {
