@@ -17,7 +17,7 @@ test.after.each(closeAll);
 
 test('an answer that was lost: the retry has the same session and sequence', async () => {
   const cluster = new FakeCluster();
-  const client = open(cluster);
+  const client = open(cluster, { attemptTimeoutMs: 100 });
   await client.get('warm');
   let lost = 0;
   cluster.intercept = ({ request }) => (request.write && lost++ < 2 ? 'apply-and-drop' : undefined);
@@ -32,7 +32,7 @@ test('an answer that was lost: the retry has the same session and sequence', asy
 
 test('a compare-and-swap whose answer was lost still says that it swapped', async () => {
   const cluster = new FakeCluster();
-  const client = open(cluster);
+  const client = open(cluster, { attemptTimeoutMs: 100 });
   await client.put('a', '1');
   let lost = false;
   cluster.intercept = () => (lost ? undefined : ((lost = true), 'apply-and-drop'));
@@ -88,7 +88,7 @@ test('the floor is the lowest unanswered sequence, and a call that is given up n
 
 test('a forgotten session: new calls go on under a new one, tried ones fail with SessionExpired', async () => {
   const cluster = new FakeCluster();
-  const client = open(cluster);
+  const client = open(cluster, { attemptTimeoutMs: 100 });
   await client.put('a', '0');
   const sessions = new Set<string>();
   let first = true;

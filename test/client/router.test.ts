@@ -143,7 +143,10 @@ test('a worker without listener is passed over for a while, and then asked again
     asked.add(nodeOf());
     routes.leave(route, nodeOf(), 1_100);
   }
-  assert.equal([...asked].sort((a, b) => a - b), [1, 3]);
+  assert.equal(
+    [...asked].sort((a, b) => a - b),
+    [1, 3],
+  );
   assert.ok(routes.isGone(route, 2, 1_100));
   assert.not(routes.isGone(route, 2, 60_000));
   for (let i = 0; i < 3; i++) {

@@ -65,7 +65,7 @@ test('a region that its node does not know sends the client for new routes', asy
 
 test('a batch whose region was split after its first attempt fails, saying that it may have taken effect', async () => {
   const cluster = new FakeCluster();
-  const client = open(cluster);
+  const client = open(cluster, { attemptTimeoutMs: 100 });
   await client.get('warm');
   let first = true;
   cluster.intercept = () => {
@@ -96,7 +96,7 @@ test('reads and range deletes are cut anew when their region was split under the
 
 test('a range delete that was applied before its region was split is not applied again behind it', async () => {
   const cluster = new FakeCluster();
-  const client = open(cluster);
+  const client = open(cluster, { attemptTimeoutMs: 100 });
   await Promise.all('abcxyz'.split('').map((key) => client.put(key, key)));
   let first = true;
   cluster.intercept = ({ request }) => {
@@ -125,7 +125,7 @@ test('a worker without listener is left at once for the next peer', async () => 
 
 test('a silent peer is left after the attempt time-out', async () => {
   const cluster = new FakeCluster();
-  const client = open(cluster);
+  const client = open(cluster, { attemptTimeoutMs: 100 });
   await client.put('a', '1');
   cluster.intercept = ({ nodeId }) => (nodeId === 1 ? 'drop' : undefined);
   cluster.region(2).leaderNodeId = 3;
@@ -172,6 +172,7 @@ test('an EpochNotMatch that names no regions sends the client for new routes', a
   const cluster = new FakeCluster();
   const client = open(cluster);
   await client.put('a', '1');
+  const before = client.stats.routeFetches;
   let told = false;
   cluster.intercept = () => {
     if (told) return undefined;
@@ -182,6 +183,6 @@ test('an EpochNotMatch that names no regions sends the client for new routes', a
   // The question may still have to wait for its turn.
   await eventually('the routes are asked for', async () => {
     await client.put('b', '1');
-    return client.stats.routeFetches === 2;
+    return client.stats.routeFetches > before;
   });
 });
