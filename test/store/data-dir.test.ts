@@ -108,13 +108,15 @@ test('in use is refused, and the one who uses it notices nothing', async () => {
   const { storeDir } = openDataDir(dir, NODE);
   const owner = await openRocks({ dir: storeDir });
   writeAll(owner.store(), [['data', 'k', 'v']], true);
-  const before = snapshot(storeDir);
+  // The one who uses it tidies up other files in the background.
+  const data = (): string[] => snapshot(storeDir).filter((line) => /CURRENT|\.log|\.sst/.test(line));
+  const before = data();
   for (let attempt = 0; attempt < 2; attempt++) {
     const error = await openRocks({ dir: storeDir }).catch((thrown: unknown) => thrown);
     assert.instance(error, DataDirInUse);
     assert.match((error as Error).message, storeDir);
   }
-  assert.equal(snapshot(storeDir), before);
+  assert.equal(data(), before);
   writeAll(owner.store(), [['data', 'k', 'w']], true);
   assert.is(text(owner.store().get('data', Buffer.from('k'))), 'w');
   await owner.close();
