@@ -307,7 +307,7 @@ export class Replica {
     if (!this.#reads.hasReady) return;
     for (const request of this.#reads.takeReady()) {
       const response = this.#read(request);
-      // The loop may have stalled between the first look at the lease and now (DESIGN rule: look again after the read).
+      // The loop may have stalled between the first look at the lease and now: look again after the read.
       if (request.mode === 'lease' && !this.raft.hasLease(this.#env.clock.nowMs())) {
         this.#reads.regather(request);
         continue;

@@ -1,7 +1,7 @@
 /**
  * When turns run. Frames of one pass of the event loop share a turn; one timer a worker ticks all its replicas.
  *
- * A timer that fires late is not believed at once (DESIGN rule): after a stall, Node runs expired timers before the I/O
+ * A timer that fires late is not believed at once: after a stall, Node runs expired timers before the I/O
  * that queued up meanwhile, so heartbeats that arrived in time would look as if they never had. The tick waits until a
  * pass over the sockets brings nothing new.
  */

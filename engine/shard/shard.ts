@@ -1,5 +1,5 @@
 /**
- * The shard of one worker: all replicas that live there, and the turn that drives them (DESIGN: the turn).
+ * The shard of one worker: all replicas that live there, and the turn that drives them.
  * It does no I/O of its own and knows no event loop: the worker, or the simulator, hands frames in and calls `turn`.
  */
 
