@@ -57,12 +57,12 @@ export class Outbox {
     return destination;
   }
 
-  /** Sends what was gathered and hands it over to the socket. */
-  flush(): void {
-    if (this.#waiting.length === 0) return;
+  /** Sends what was gathered. False: there was nothing. */
+  send(): boolean {
+    if (this.#waiting.length === 0) return false;
     for (const destination of this.#waiting) if (destination.messages.length > 0) this.#sendFrame(destination);
     this.#waiting.length = 0;
-    this.#transport.flush();
+    return true;
   }
 
   #sendFrame(destination: Destination): void {

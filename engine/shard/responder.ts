@@ -35,11 +35,12 @@ export class Responder {
     if (response.error) this.errorsSent++;
   }
 
-  flush(): void {
-    if (this.#gathered.size === 0) return;
+  /** Sends what was gathered. False: there was nothing. */
+  send(): boolean {
+    if (this.#gathered.size === 0) return false;
     for (const [origin, gathered] of this.#gathered) this.#sendFrame(origin, gathered);
     this.#gathered.clear();
-    this.#transport.flush();
+    return true;
   }
 
   #sendFrame(origin: Origin, gathered: Gathered): void {

@@ -36,7 +36,7 @@ interface OpenTurn {
   readonly collected: readonly Replica[];
   readonly answers: (() => void)[];
   sync: boolean;
-  stage: 'gather' | 'persist' | 'apply' | 'writeApplied' | 'answer';
+  stage: 'gather' | 'persist' | 'apply' | 'writeApplied';
   /** Of `collected`: how many have applied what they had. */
   applied: number;
 }
@@ -109,7 +109,7 @@ export class Shard {
     if (this.#inbox.offer({ kind: 'client', frame, origin })) return;
     this.#drop('inboxFull');
     this.#refuse(frame, origin, new ServerBusy('this worker has too many requests waiting'));
-    this.#responder.flush();
+    this.#flushAnswers();
   }
 
   /** Marks that the replicas' clocks are to be looked at in the next turn. */
@@ -129,7 +129,7 @@ export class Shard {
   // --- the turn ----------------------------------------------------------------------------------------------------
 
   /**
-   * One turn: take, step, tick, propose, send, persist, send, apply, answer.
+   * One turn: take, step, tick, propose, send, persist, send, apply, answer, write what was applied, read.
    * @throws StorageFailure when the disk failed: the worker must stop and must not send anything more.
    *   DiskFull when there is no room: call `turn` again later, it goes on where this one stopped. Until then requests
    *   are refused, and peers hear nothing, so that others take over what is led here.
@@ -151,7 +151,7 @@ export class Shard {
       replica.propose(nowMs);
       if (replica.collect(nowMs)) collected.push(replica);
     }
-    this.#outbox.flush();
+    if (this.#outbox.send()) this.#env.transport.flush();
     const open: OpenTurn = { busy, collected, answers: [], sync: false, stage: 'gather', applied: 0 };
     try {
       this.#complete(open);
@@ -177,25 +177,30 @@ export class Shard {
     if (open.stage === 'persist') {
       if (durable.count > 0) this.#writeDurable(durable, open.sync);
       for (const replica of open.collected) replica.persisted();
-      this.#outbox.flush();
+      this.#outbox.send();
       open.stage = 'apply';
     }
     if (open.stage === 'apply') {
       for (; open.applied < open.collected.length; open.applied++) {
         open.collected[open.applied]!.apply(this.#batches, open.answers);
       }
+      // What is answered is committed: a crash before the write below only means that the log is replayed. No read of
+      // this worker comes before that write.
+      for (const answer of open.answers) answer();
+      this.#responder.send();
+      this.#env.transport.flush();
       open.stage = 'writeApplied';
     }
-    if (open.stage === 'writeApplied') {
-      if (applied.count > 0) this.#writeApplied(applied);
-      open.stage = 'answer';
-    }
-    for (const answer of open.answers) answer();
+    if (applied.count > 0) this.#writeApplied(applied);
     for (const replica of open.busy) {
       replica.serveReads();
       if (replica.hasWork) this.#busy.add(replica);
     }
-    this.#responder.flush();
+    this.#flushAnswers();
+  }
+
+  #flushAnswers(): void {
+    if (this.#responder.send()) this.#env.transport.flush();
   }
 
   /** While there is no room, clients hear so at once; what peers send is lost, as it would be on a node that is down. */
@@ -206,7 +211,7 @@ export class Shard {
     for (let inbound = this.#inbox.take(); inbound; inbound = this.#inbox.take()) {
       if (inbound.kind === 'client') this.#refuse(inbound.frame, inbound.origin, error);
     }
-    this.#responder.flush();
+    this.#flushAnswers();
   }
 
   #takeFrames(nowMs: number): void {
