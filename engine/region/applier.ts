@@ -218,7 +218,9 @@ export class Applier {
   #refusedBefore(call: CommandCursor): mraft.ICallResult {
     const current = call.kind === 'compareAndSwap' ? this.#current(call) : undefined;
     if (call.kind === 'compareAndSwap' && !isExpected(call, current)) return notSwapped(call, current);
-    const error = new SequenceSpent('an earlier attempt did not swap, and now it would: make the call under a new sequence');
+    const error = new SequenceSpent(
+      'an earlier attempt did not swap, and now it would: make the call under a new sequence',
+    );
     return { position: call.position, error: toWireError(error) };
   }
 

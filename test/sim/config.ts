@@ -75,6 +75,7 @@ export interface SimConfig {
   readonly clockSpread: number;
   readonly latencyMs: number;
   readonly syncMs: number;
+  /** Between two calls; half of them follow at once. */
   readonly thinkMs: number;
   /** Share of calls that are reads, and how fresh they are asked to be. */
   readonly reads: number;
@@ -173,6 +174,9 @@ export function drawConfig(seed: number, profile: Profile): SimConfig {
   const nodes = random.pick([1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5]);
   const electionTimeoutMs = random.pick([150, 200, 300]);
   const fastClocks = random.chance(0.3);
+  const durationMs = Math.round(random.between(10, 20) * electionTimeoutMs);
+  const callsAtOnce = random.pick([1, 1, 2, 4]);
+  const operations = random.pick([40, 80, 160]);
   const faults = { ...NO_FAULTS };
   for (const [fault, draw] of Object.entries(menuOf(profile)) as [Fault, Draw][]) {
     const isOn = random.chance(RARE[fault] ?? SHARE_OF_SEEDS);
@@ -187,10 +191,10 @@ export function drawConfig(seed: number, profile: Profile): SimConfig {
     workers: random.pick([1, 1, 2]),
     regions: random.pick([1, 1, 2, 2, 3, 5, 8]),
     clients: random.pick([1, 2, 3, 4, 6]),
-    callsAtOnce: random.pick([1, 1, 2, 4]),
+    callsAtOnce,
     keysPerRegion: random.pick([1, 2, 3, 4]),
-    operations: random.pick([30, 60, 120]),
-    durationMs: Math.round(random.between(10, 20) * electionTimeoutMs),
+    operations,
+    durationMs,
     electionTimeoutMs,
     heartbeatMs: Math.round(electionTimeoutMs / random.pick([4, 5, 6])),
     tickMs: Math.max(5, Math.round(electionTimeoutMs / 16)),
@@ -199,7 +203,8 @@ export function drawConfig(seed: number, profile: Profile): SimConfig {
     clockSpread: fastClocks ? 0.2 : 0.05,
     latencyMs: random.pick([0.3, 1, 3, 8]),
     syncMs: random.pick([0.1, 0.5, 2]),
-    thinkMs: random.pick([1, 5, 20]),
+    // So that the work lasts about as long as the faults.
+    thinkMs: Math.round((durationMs * callsAtOnce * random.pick([0.5, 1, 2])) / operations),
     reads: random.pick([0.2, 0.4, 0.6]),
     leaseReads: random.pick([0, 0.3, 0.7]),
     healMajorityOnly: random.chance(0.25),

@@ -4,33 +4,35 @@ import type { ClientRuntime } from '../../rpc/client/runtime.ts';
 import type { ClientTransport } from '../../rpc/client/transport.ts';
 import { decode, mraft } from '../../rpc/wire/codec.ts';
 import { Unavailable } from '../../rpc/wire/errors.ts';
-import type { Party } from './network.ts';
+import { partyOfClient, type Party } from './network.ts';
 import type { Random } from './random.ts';
-import type { World } from './world.ts';
+import type { ClientSurroundings } from './surroundings.ts';
 
 /** How often the broker tells a publisher that nobody listens. */
 const NO_RESPONDER_SHARE = 0.7;
+/** From a call to the frame that carries it, and whatever else came up in the same pass of the client's loop. */
+const DEFER_MS = 0.01;
 
 export class VirtualConnection implements ClientTransport {
   readonly party: Party;
   onResponse: (frame: Uint8Array) => void = () => {};
   onUnreachable: (nodeId: number, worker: number) => void = () => {};
   readonly runtime: ClientRuntime;
-  readonly #world: World;
+  readonly #world: ClientSurroundings;
   readonly #random: Random;
   readonly #origin: string;
   #closed = false;
 
-  constructor(world: World, random: Random) {
+  constructor(world: ClientSurroundings, random: Random) {
     this.#world = world;
     this.#random = random;
-    this.#origin = String(world.connections.length);
-    this.party = -1 - world.connections.length;
-    world.connections.push(this);
+    const number = world.admit((frame) => this.#receive(frame));
+    this.#origin = String(number);
+    this.party = partyOfClient(number);
     this.runtime = {
       now: () => world.nowMs,
       random: () => random.next(),
-      defer: (run) => this.#later(0.01, run),
+      defer: (run) => void this.#later(DEFER_MS, run),
       after: (ms, run) => this.#later(ms, run),
       newSession: () => this.#newSession(),
     };
@@ -58,16 +60,14 @@ export class VirtualConnection implements ClientTransport {
     if (world.isOffline || this.#closed) return false;
     world.mix(frame.length);
     world.network.send(this.party, nodeId, world.nowMs, () => {
-      const target = world.node(nodeId).process?.worker(worker);
-      if (target) target.receive(frame, 0, this.#origin);
-      else if (this.#random.chance(NO_RESPONDER_SHARE)) {
-        this.#later(world.config.latencyMs, () => this.onUnreachable(nodeId, worker));
-      }
+      const heard = world.nodes[nodeId - 1]?.deliver(worker, frame, this.#origin) ?? false;
+      if (heard || !this.#random.chance(NO_RESPONDER_SHARE)) return;
+      this.#later(world.config.latencyMs, () => this.onUnreachable(nodeId, worker));
     });
     return true;
   }
 
-  receive(frame: Uint8Array): void {
+  #receive(frame: Uint8Array): void {
     if (this.#closed) return;
     this.#world.promisesMoved = true;
     this.onResponse(frame);
@@ -81,12 +81,10 @@ export class VirtualConnection implements ClientTransport {
       if (world.isOffline || up.length === 0) return;
       const node = this.#random.pick(up);
       world.network.send(this.party, node.nodeId, world.nowMs, () => {
-        const { process } = node;
-        if (!process) return;
-        world.at(process.pausedUntilMs, () => {
-          if (process.isDead) return;
-          const bytes = process.describeRoutes();
-          world.network.send(node.nodeId, this.party, world.nowMs, () => {
+        node.answerRoutes((bytes, from) => {
+          const departsMs = world.nowMs;
+          world.network.send(node.nodeId, this.party, departsMs, () => {
+            if (from.diedAtMs < departsMs) return;
             world.promisesMoved = true;
             resolve(decode(mraft.RoutesResponse, bytes));
           });

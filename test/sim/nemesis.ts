@@ -1,7 +1,7 @@
 /** Makes the faults that the configuration asks for, each at random times, and takes them all back at the end. */
 
 import type { Fault, SimConfig } from './config.ts';
-import type { Party } from './network.ts';
+import { partyOfClient, type Party } from './network.ts';
 import type { VirtualNode } from './process.ts';
 import type { Random } from './random.ts';
 import type { World } from './world.ts';
@@ -61,6 +61,10 @@ export class Nemesis {
     return random.pick(this.#world.nodes);
   }
 
+  get #clients(): Party[] {
+    return Array.from({ length: this.#world.clientCount }, (_, number) => partyOfClient(number));
+  }
+
   get #nodeIds(): number[] {
     return this.#world.nodes.map((node) => node.nodeId);
   }
@@ -95,7 +99,7 @@ export class Nemesis {
   }
 
   #clientsCutOff(random: Random): [Party, Party][] {
-    const clients = this.#world.connections.map((connection) => connection.party);
+    const clients = this.#clients;
     const nodes = random.sample(this.#nodeIds, 1 + random.below(this.#nodeIds.length));
     return random.sample(clients, 1 + random.below(clients.length)).flatMap((client) =>
       nodes.flatMap((node): [Party, Party][] => [
@@ -221,7 +225,7 @@ export class Nemesis {
   }
 
   #chooseWell(random: Random): VirtualNode[] {
-    const { nodes, config, connections } = this.#world;
+    const { nodes, config } = this.#world;
     const most = Math.floor((config.replicas - 1) / 2);
     if (!config.healMajorityOnly || most === 0) return [...nodes];
     const ill = random.sample(nodes, 1 + random.below(most));
@@ -231,8 +235,7 @@ export class Nemesis {
         node.crash();
       } else {
         const others = nodes.filter((other) => other !== node).map((other) => other.nodeId);
-        const clients = connections.map((connection) => connection.party);
-        this.#world.network.cut(symmetric([node.nodeId], [...others, ...clients, node.nodeId]));
+        this.#world.network.cut(symmetric([node.nodeId], [...others, ...this.#clients, node.nodeId]));
       }
     }
     return nodes.filter((node) => !ill.includes(node));

@@ -10,6 +10,10 @@ import type { Random } from './random.ts';
 /** A node by its id, a client by its negative number. */
 export type Party = number;
 
+export function partyOfClient(number: number): Party {
+  return -1 - number;
+}
+
 interface Link {
   lastArrivalMs: number;
   cloggedUntilMs: number;

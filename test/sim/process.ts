@@ -19,8 +19,7 @@ import { NodeClock } from './clock.ts';
 import type { SimConfig } from './config.ts';
 import { ProcessDied, VirtualDisk, type Mutation } from './disk.ts';
 import type { Random } from './random.ts';
-import type { Safety } from './safety.ts';
-import type { World } from './world.ts';
+import type { NodeSurroundings, ReachableNode, Sender, Turn } from './surroundings.ts';
 
 export const CLUSTER = 'simulated';
 
@@ -42,12 +41,12 @@ interface Timer {
   readonly run: () => void;
 }
 
-export class VirtualWorker {
+export class VirtualWorker implements Turn {
   readonly process: VirtualProcess;
   readonly shard: Shard;
-  /** Stands for this opening of the replicas. */
   readonly opening = {};
-  readonly #world: World;
+  readonly nodeId: number;
+  readonly #world: NodeSurroundings;
   readonly #loop: EventLoop;
   readonly #number: number;
   #socket: Arrived[] = [];
@@ -63,6 +62,7 @@ export class VirtualWorker {
   constructor(process: VirtualProcess, number: number, regions: readonly Region[]) {
     this.process = process;
     this.#number = number;
+    this.nodeId = process.nodeId;
     this.#world = process.node.world;
     const { node } = process;
     const { config } = this.#world;
@@ -132,10 +132,6 @@ export class VirtualWorker {
     this.#loop.wake();
   }
 
-  stallUntil(ms: number): void {
-    this.#busyUntilMs = Math.max(this.#busyUntilMs, ms);
-  }
-
   #passAt(ms: number): void {
     if (this.#inPass) return;
     const atMs = Math.max(ms, this.#busyUntilMs, this.process.pausedUntilMs, this.#world.nowMs);
@@ -153,8 +149,10 @@ export class VirtualWorker {
     const readyMs = Math.max(this.#busyUntilMs, this.process.pausedUntilMs);
     if (readyMs > nowMs) return this.#passAt(readyMs);
     const due = this.#takeDue();
-    if (due.length > 0 && this.#world.stalls(this)) {
+    const stallMs = due.length > 0 ? this.#world.stallMs() : 0;
+    if (stallMs > 0) {
       this.#timers.push(...due);
+      this.#busyUntilMs = nowMs + stallMs;
       return this.#passAt(this.#busyUntilMs);
     }
     this.#inPass = true;
@@ -228,7 +226,6 @@ export class VirtualWorker {
     });
   }
 
-  /** Frames of peers that arrived before `ms` and were not looked at. */
   *unread(beforeMs: number): Generator<Uint8Array> {
     for (const { atMs, frame, origin } of this.#socket) if (origin === '' && atMs < beforeMs) yield frame;
   }
@@ -286,8 +283,9 @@ export class VirtualWorker {
 }
 
 /** One run of a node's program. */
-export class VirtualProcess {
+export class VirtualProcess implements Sender {
   readonly node: VirtualNode;
+  readonly nodeId: number;
   readonly bootEpoch: number;
   readonly clock: NodeClock;
   readonly random: Random;
@@ -300,6 +298,7 @@ export class VirtualProcess {
 
   constructor(node: VirtualNode, bootEpoch: number, clock: NodeClock, workerCount: number) {
     this.node = node;
+    this.nodeId = node.nodeId;
     this.bootEpoch = bootEpoch;
     this.clock = clock;
     this.random = node.random;
@@ -334,20 +333,15 @@ export class VirtualProcess {
     this.#workers[number] = new VirtualWorker(this, number, regions);
   }
 
-  /** What a client's question for routes is answered. */
-  describeRoutes(): Uint8Array {
-    return encode(mraft.RoutesResponse, this.routes.toWire());
-  }
-
   die(nowMs: number): void {
     this.diedAtMs = nowMs;
     for (const worker of this.#workers) worker?.die();
   }
 }
 
-export class VirtualNode {
+export class VirtualNode implements ReachableNode {
   readonly nodeId: number;
-  readonly world: World;
+  readonly world: NodeSurroundings;
   readonly disk: VirtualDisk;
   readonly random: Random;
   process: VirtualProcess | undefined;
@@ -355,12 +349,16 @@ export class VirtualNode {
   /** It is not to be started again for now. */
   stayDown = false;
 
-  constructor(world: World, nodeId: number, regions: readonly Region[], random: Random) {
+  constructor(world: NodeSurroundings, nodeId: number, regions: readonly Region[], random: Random) {
     this.world = world;
     this.nodeId = nodeId;
     this.random = random;
     const { config } = world;
-    const timings = { syncMs: config.syncMs, crashInWrite: config.faults.crashInWrite, lostTail: config.faults.lostTail };
+    const timings = {
+      syncMs: config.syncMs,
+      crashInWrite: config.faults.crashInWrite,
+      lostTail: config.faults.lostTail,
+    };
     this.disk = new VirtualDisk(timings, random.stream(`disk ${nodeId}`));
     const batch = this.disk.store.createBatch();
     for (const region of regions) putRegion(batch, region);
@@ -368,18 +366,14 @@ export class VirtualNode {
     this.disk.events = {
       onWrite: (mutations, synced) => {
         world.trace(() => `  disk ${nodeId}: ${describeMutations(mutations)}${synced ? ', synced' : ''}`);
-        this.#safety.onWrite(nodeId, mutations, synced);
+        this.world.safety.onWrite(nodeId, mutations, synced);
       },
       onDeleteRange: (column, start, end) => {
         world.trace(() => `  disk ${nodeId}: delete of ${column} [${String(start)}, ${String(end)})`);
-        this.#safety.onDeleteRange(nodeId, column, start, end);
+        this.world.safety.onDeleteRange(nodeId, column, start, end);
       },
       onDeath: () => this.crash(),
     };
-  }
-
-  get #safety(): Safety {
-    return this.world.safety;
   }
 
   get isUp(): boolean {
@@ -398,7 +392,26 @@ export class VirtualNode {
   }
 
   #rate({ clockSpread }: SimConfig): number {
-    return this.random.pick([1, 1 - clockSpread, 1 + clockSpread, this.random.between(1 - clockSpread, 1 + clockSpread)]);
+    return this.random.pick([
+      1,
+      1 - clockSpread,
+      1 + clockSpread,
+      this.random.between(1 - clockSpread, 1 + clockSpread),
+    ]);
+  }
+
+  deliver(worker: number, frame: Uint8Array, origin: string): boolean {
+    const target = this.process?.worker(worker);
+    target?.receive(frame, 0, origin);
+    return target !== undefined;
+  }
+
+  answerRoutes(answer: (bytes: Uint8Array, from: Sender) => void): void {
+    const { process } = this;
+    if (!process) return;
+    this.world.at(process.pausedUntilMs, () => {
+      if (!process.isDead) answer(encode(mraft.RoutesResponse, process.routes.toWire()), process);
+    });
   }
 
   /** The process dies; of what it had not synced some is lost. */
@@ -409,7 +422,7 @@ export class VirtualNode {
     this.process = undefined;
     const { endsInDeleteRange, kept, lost } = this.disk.crash();
     this.world.trace(() => `node ${this.nodeId} crashes: ${kept} unsynced writes are kept, ${lost} lost`);
-    this.#safety.onCrash(this.nodeId, this.disk.store, endsInDeleteRange);
+    this.world.safety.onCrash(this.nodeId, this.disk.store, endsInDeleteRange);
     this.world.onDown(this);
   }
 
@@ -429,8 +442,10 @@ function describeMutations(mutations: readonly Mutation[]): string {
       if (column === 'data') return `${String(key)}=${value ? String(value) : 'none'}`;
       if (column === 'log') return `r${readU64(key, 0)}[${logIndexOf(key)}]${value ? '' : ' removed'}`;
       const regionId = readU64(key, 1);
-      if (value && key[0] === META_KIND.appliedState) return `r${regionId} applied ${decode(mraft.AppliedState, value).index}`;
-      if (value && key[0] === META_KIND.hardState) return `r${regionId} ${JSON.stringify(decode(mraft.HardState, value))}`;
+      if (value && key[0] === META_KIND.appliedState)
+        return `r${regionId} applied ${decode(mraft.AppliedState, value).index}`;
+      if (value && key[0] === META_KIND.hardState)
+        return `r${regionId} ${JSON.stringify(decode(mraft.HardState, value))}`;
       return `r${regionId} record ${key[0]}`;
     })
     .join(', ');

@@ -156,14 +156,18 @@ export class Safety {
     } else if (Buffer.compare(known.bytes, mark.bytes) !== 0) {
       this.#report('log matching', `${where} of term ${mark.term} differs from another log's`);
     } else if (previousTerm !== -1 && known.previousTerm !== -1 && known.previousTerm !== previousTerm) {
-      this.#report('log matching', `${where} of term ${mark.term} follows ${previousTerm} here, ${known.previousTerm} elsewhere`);
+      this.#report(
+        'log matching',
+        `${where} of term ${mark.term} follows ${previousTerm} here, ${known.previousTerm} elsewhere`,
+      );
     }
   }
 
   #onDataWrite(node: NodeFacts, { key, value }: Mutation): void {
     const facts = this.#regionOfKey(key);
     const image = facts?.images.get(node.nodeId);
-    if (!facts || !image) return this.#report('data lies in a region', `node ${node.nodeId} wrote a key of no region it has`);
+    if (!facts || !image)
+      return this.#report('data lies in a region', `node ${node.nodeId} wrote a key of no region it has`);
     this.#setValue(node, image, `d${latin1(key)}`, value);
   }
 
@@ -250,7 +254,10 @@ export class Safety {
     if (!range) {
       this.#applied.set(value, { from, to });
     } else if (from > range.to || to < range.from) {
-      this.#report('applied once', `${where}: ${value} is applied in [${from}, ${to}] and in [${range.from}, ${range.to}]`);
+      this.#report(
+        'applied once',
+        `${where}: ${value} is applied in [${from}, ${to}] and in [${range.from}, ${range.to}]`,
+      );
     } else {
       range.from = Math.max(range.from, from);
       range.to = Math.min(range.to, to);
@@ -341,7 +348,10 @@ export class Safety {
       this.#report('applied index is atomic with data', `${where}: the data is not that of index ${image.applied}`);
     }
     if (image.applied > image.log.last) {
-      this.#report('applied entries are durable here', `${where}: applied ${image.applied}, log ends at ${image.log.last}`);
+      this.#report(
+        'applied entries are durable here',
+        `${where}: applied ${image.applied}, log ends at ${image.log.last}`,
+      );
     }
   }
 
@@ -363,7 +373,10 @@ export class Safety {
     }
     if (committed) {
       if (!isSame(committed, mark)) {
-        this.#report('state machine safety', `${where}: committed as term ${mark.term} here, as ${committed.term} elsewhere`);
+        this.#report(
+          'state machine safety',
+          `${where}: committed as term ${mark.term} here, as ${committed.term} elsewhere`,
+        );
       }
       return;
     }
@@ -374,7 +387,10 @@ export class Safety {
       if (other && isSame(other, mark)) durable++;
     }
     if (durable < facts.majority) {
-      this.#report('committed entries are durable on a majority', `${where} of term ${mark.term} is durable on ${durable}`);
+      this.#report(
+        'committed entries are durable on a majority',
+        `${where} of term ${mark.term} is durable on ${durable}`,
+      );
     }
     facts.committed[index - 1] = { ...mark, knownInTerm };
   }
@@ -388,15 +404,25 @@ export class Safety {
     const { raft } = status;
     let seen = facts.seen.get(nodeId);
     if (!seen || seen.boot !== boot) {
-      seen = { role: 'follower', term: image.durableHardState.term, commit: 0, applied: 0, leaseUntilMs: -Infinity, boot };
+      seen = {
+        role: 'follower',
+        term: image.durableHardState.term,
+        commit: 0,
+        applied: 0,
+        leaseUntilMs: -Infinity,
+        boot,
+      };
       facts.seen.set(nodeId, seen);
     }
     const where = `node ${nodeId}, region ${facts.region.regionId}`;
     if (raft.term < seen.term) this.#report('term is monotonic', `${where}: ${seen.term} became ${raft.term}`);
-    if (raft.commit < seen.commit) this.#report('commit is monotonic', `${where}: ${seen.commit} became ${raft.commit}`);
-    if (raft.applied < seen.applied) this.#report('applied is monotonic', `${where}: ${seen.applied} became ${raft.applied}`);
+    if (raft.commit < seen.commit)
+      this.#report('commit is monotonic', `${where}: ${seen.commit} became ${raft.commit}`);
+    if (raft.applied < seen.applied)
+      this.#report('applied is monotonic', `${where}: ${seen.applied} became ${raft.applied}`);
     if (raft.applied > raft.commit) this.#report('applied is committed', `${where}: ${raft.applied} of ${raft.commit}`);
-    for (let index = seen.commit + 1; index <= raft.commit; index++) this.#noteCommitted(nodeId, facts, index, raft.term);
+    for (let index = seen.commit + 1; index <= raft.commit; index++)
+      this.#noteCommitted(nodeId, facts, index, raft.term);
     if (raft.role === 'leader' && (seen.role !== 'leader' || seen.term !== raft.term)) {
       this.#onLeader(facts, image, nodeId, raft.term);
     }
@@ -423,7 +449,10 @@ export class Safety {
       if (!committed || committed.knownInTerm > term) continue;
       const own = image.log.at(index);
       if (!own || !isSame(own, committed)) {
-        this.#report('leader completeness', `region ${regionId}: the leader of term ${term} on node ${nodeId} lacks entry ${index}`);
+        this.#report(
+          'leader completeness',
+          `region ${regionId}: the leader of term ${term} on node ${nodeId} lacks entry ${index}`,
+        );
       }
       return;
     }
@@ -437,7 +466,10 @@ export class Safety {
       const localMs = this.#options.localMs(nodeId);
       if (localMs === undefined || localMs >= seen.leaseUntilMs) continue;
       if (holder !== 0) {
-        this.#report('one lease at a time', `region ${facts.region.regionId}: nodes ${holder} and ${nodeId} both hold a lease`);
+        this.#report(
+          'one lease at a time',
+          `region ${facts.region.regionId}: nodes ${holder} and ${nodeId} both hold a lease`,
+        );
       }
       holder = nodeId;
     }
@@ -451,7 +483,8 @@ export class Safety {
     for (const wire of frame.messages as mraft.RaftMessage[]) {
       const image = this.#regions.get(wire.regionId)?.images.get(nodeId);
       if (!image) continue;
-      const where = (): string => `node ${nodeId}, region ${wire.regionId}, ${MessageKind[wire.kind]} of term ${wire.term}`;
+      const where = (): string =>
+        `node ${nodeId}, region ${wire.regionId}, ${MessageKind[wire.kind]} of term ${wire.term}`;
       const { durableHardState: durable } = image;
       switch (wire.kind) {
         case MessageKind.PRE_VOTE:
@@ -465,18 +498,28 @@ export class Safety {
         case MessageKind.VOTE_RESPONSE:
           if (!wire.reject && !isKept(durable, wire.term, wire.to)) {
             const has = `term ${durable.term}, vote ${durable.vote}`;
-            this.#report('a vote is durable before it is given', `${where()}: granted to ${wire.to}, the disk has ${has}`);
+            this.#report(
+              'a vote is durable before it is given',
+              `${where()}: granted to ${wire.to}, the disk has ${has}`,
+            );
           }
           break;
         case MessageKind.APPEND_RESPONSE:
           if (!wire.reject && image.durableLog.last < wire.index) {
             const has = image.durableLog.last;
-            this.#report('entries are durable before they are acknowledged', `${where()}: up to ${wire.index}, the disk has ${has}`);
+            this.#report(
+              'entries are durable before they are acknowledged',
+              `${where()}: up to ${wire.index}, the disk has ${has}`,
+            );
           }
           break;
         default:
       }
-      if (wire.kind !== MessageKind.PRE_VOTE && wire.kind !== MessageKind.PRE_VOTE_RESPONSE && wire.term > durable.term) {
+      if (
+        wire.kind !== MessageKind.PRE_VOTE &&
+        wire.kind !== MessageKind.PRE_VOTE_RESPONSE &&
+        wire.term > durable.term
+      ) {
         this.#report('a term is durable before it is told', `${where()}: the disk has term ${durable.term}`);
       }
     }
@@ -490,7 +533,10 @@ export class Safety {
     let end: Uint8Array | undefined = new Uint8Array(0);
     for (const region of sorted) {
       if (end === undefined || Buffer.compare(end, region.startKey) !== 0) {
-        this.#report('regions tile the key space', `region ${region.regionId} does not begin where the one before it ends`);
+        this.#report(
+          'regions tile the key space',
+          `region ${region.regionId} does not begin where the one before it ends`,
+        );
       }
       end = region.endKey.length > 0 ? region.endKey : undefined;
     }
@@ -522,4 +568,3 @@ function hashName(name: string): number {
 function latin1(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
 }
-

@@ -113,7 +113,8 @@ async function lookBack(world: World, workload: Workload): Promise<void> {
   let answered: boolean | undefined;
   void workload.readAll().then((all) => (answered = all));
   await world.run(world.nowMs + workload.callTimeoutMs * 1.5, () => answered !== undefined);
-  if (!answered) world.report('a well cluster answers', `not every key could be read: ${[...workload.errors.keys()].join(' ')}`);
+  if (!answered)
+    world.report('a well cluster answers', `not every key could be read: ${[...workload.errors.keys()].join(' ')}`);
   world.safety.checkTiling(world.regions);
 }
 

@@ -41,7 +41,7 @@ export class Workload {
   }
 
   #newUser(id: number): User {
-    return new User(this.#world, this, id, this.#world.random.stream(`user ${id} ${this.#world.connections.length}`));
+    return new User(this.#world, this, id, this.#world.random.stream(`user ${id}`));
   }
 
   start(): void {
@@ -133,8 +133,9 @@ class User {
 
   #think(): Promise<void> {
     const { config } = this.#world;
+    const thinkMs = this.#random.chance(0.5) ? this.#random.wait(1) : this.#random.wait(config.thinkMs * 2);
     return new Promise((resolve) => {
-      this.#world.at(this.#world.nowMs + 0.01 + this.#random.wait(config.thinkMs), () => {
+      this.#world.at(this.#world.nowMs + 0.01 + thinkMs, () => {
         this.#world.promisesMoved = true;
         resolve();
       });
@@ -304,7 +305,9 @@ class User {
     world.mix(outputs ? 1 : 0);
     if (isChecked) {
       asked.forEach(({ key, input }, i) => {
-        const answer = outputs ? { returnedAt: world.nowMs, output: outputs[i]! } : { returnedAt: Infinity, output: undefined };
+        const answer = outputs
+          ? { returnedAt: world.nowMs, output: outputs[i]! }
+          : { returnedAt: Infinity, output: undefined };
         workload.history.push({ key, client: this.#id, input, invokedAt, ...answer });
       });
     }

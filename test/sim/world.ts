@@ -4,15 +4,17 @@ import { decode, mraft } from '../../rpc/wire/codec.ts';
 import { LAST_SYSTEM_REGION_ID, type Region } from '../../rpc/wire/region.ts';
 import type { SimConfig } from './config.ts';
 import { EventQueue } from './event-queue.ts';
-import { VirtualNetwork } from './network.ts';
-import { VirtualNode, type VirtualProcess, type VirtualWorker } from './process.ts';
+import { partyOfClient, VirtualNetwork } from './network.ts';
+import { VirtualNode } from './process.ts';
 import { Random } from './random.ts';
 import { Safety } from './safety.ts';
 import type { Violation } from './violation.ts';
-import type { VirtualConnection } from './connection.ts';
+import type { ClientSurroundings, NodeSurroundings, Sender, Turn } from './surroundings.ts';
 
 /** How long a publisher does not know that its broker is gone. */
 const BROKER_SILENCE_MS = 60;
+/** A run has tens of thousands. */
+const MOST_EVENTS = 2_000_000;
 const { MessageKind } = mraft;
 
 export interface WorldOptions {
@@ -20,7 +22,7 @@ export interface WorldOptions {
   readonly onTrace?: ((line: string) => void) | undefined;
 }
 
-export class World {
+export class World implements NodeSurroundings, ClientSurroundings {
   readonly config: SimConfig;
   readonly random: Random;
   readonly queue = new EventQueue();
@@ -28,10 +30,9 @@ export class World {
   readonly regions: readonly Region[];
   readonly nodes: readonly VirtualNode[];
   readonly safety: Safety;
-  readonly connections: VirtualConnection[] = [];
+  readonly #clients: ((frame: Uint8Array) => void)[] = [];
   nowMs = 0;
   violation: Violation | undefined;
-  /** Set when something ran that may have settled a promise: microtasks are let through before the next event. */
   promisesMoved = false;
   /** Stalls before timers still happen. */
   stallShare: number;
@@ -108,6 +109,7 @@ export class World {
       this.events++;
       this.mix(event.atMs * 1024);
       event.run();
+      if (this.events > MOST_EVENTS) this.report('a run ends', `${MOST_EVENTS} events in ${this.nowMs} ms`);
       if (!this.promisesMoved) continue;
       this.promisesMoved = false;
       await new Promise(setImmediate);
@@ -117,43 +119,41 @@ export class World {
 
   // --- threads -------------------------------------------------------------------------------------------------------
 
-  /** Whether the thread stalls now, before its timers run (a collection of garbage, a busy neighbour). */
-  stalls(worker: VirtualWorker): boolean {
-    if (!this.#stallRandom.chance(this.stallShare)) return false;
-    worker.stallUntil(this.nowMs + this.#stallRandom.between(0.1, 3) * this.config.electionTimeoutMs);
-    return true;
+  stallMs(): number {
+    if (!this.#stallRandom.chance(this.stallShare)) return 0;
+    return this.#stallRandom.between(0.1, 3) * this.config.electionTimeoutMs;
   }
 
   framesPerRead(): number {
     return 1 + this.#stallRandom.below(16);
   }
 
-  /** A worker ran a turn: everything that it changed is looked at. */
-  afterTurn(worker: VirtualWorker): void {
+  afterTurn(turn: Turn): void {
     this.turns++;
     // A turn that waits for room on its disk is not over: what it holds and what it has written are apart.
-    if (worker.shard.isStalled) return;
-    const { node } = worker.process;
-    for (const status of worker.shard.listRegions()) {
-      const campaigns = this.safety.onStatus(node.nodeId, status, worker.opening);
-      if (campaigns) this.#checkLateTimer(worker, status.region.regionId, status.raft.term);
+    if (turn.shard.isStalled) return;
+    for (const status of turn.shard.listRegions()) {
+      const campaigns = this.safety.onStatus(turn.nodeId, status, turn.opening);
+      if (campaigns) this.#checkLateTimer(turn, status.region.regionId, status.raft.term);
     }
   }
 
   /** Who campaigns although its leader's word lies in its sockets has believed a timer that was late. */
-  #checkLateTimer(worker: VirtualWorker, regionId: number, term: number): void {
-    const { nodeId } = worker.process.node;
-    for (const bytes of worker.unread(this.nowMs - 2 * this.config.tickMs)) {
+  #checkLateTimer(turn: Turn, regionId: number, term: number): void {
+    for (const bytes of turn.unread(this.nowMs - 2 * this.config.tickMs)) {
       for (const message of decode(mraft.PeerFrame, bytes).messages) {
         const fromLeader = message.kind === MessageKind.APPEND || message.kind === MessageKind.HEARTBEAT;
         if (message.regionId !== regionId || !fromLeader || (message.term ?? 0) < term) continue;
-        this.report('a late timer is not believed', `node ${nodeId} campaigns in region ${regionId}, unread: a message of its leader`);
+        this.report(
+          'a late timer is not believed',
+          `node ${turn.nodeId} campaigns in region ${regionId}, unread: a message of its leader`,
+        );
         return;
       }
     }
   }
 
-  onDown(node: VirtualNode): void {
+  onDown(node: { readonly stayDown: boolean; start(): void }): void {
     this.crashes++;
     if (node.stayDown) return;
     const afterMs = this.random.wait(this.config.electionTimeoutMs);
@@ -168,9 +168,9 @@ export class World {
     return since !== undefined && this.nowMs - since > BROKER_SILENCE_MS;
   }
 
-  sendPeerFrame(from: VirtualProcess, departsMs: number, to: number, worker: number, frame: Uint8Array): boolean {
+  sendPeerFrame(from: Sender, departsMs: number, to: number, worker: number, frame: Uint8Array): boolean {
     if (this.isOffline) return false;
-    const fromNode = from.node.nodeId;
+    const fromNode = from.nodeId;
     this.mix(fromNode * 64 + to);
     this.#mixBytes(frame);
     if (this.#onTrace) this.trace(() => `  ${fromNode} → ${to}: ${describeFrame(frame)}`);
@@ -181,13 +181,20 @@ export class World {
     return true;
   }
 
-  sendResponse(from: VirtualProcess, departsMs: number, origin: string, frame: Uint8Array): void {
-    const connection = this.connections[Number(origin)];
-    if (!connection) return;
+  sendResponse(from: Sender, departsMs: number, origin: string, frame: Uint8Array): void {
+    const client = Number(origin);
     this.#mixBytes(frame);
-    this.network.send(from.node.nodeId, connection.party, departsMs, () => {
-      if (from.diedAtMs >= departsMs) connection.receive(frame);
+    this.network.send(from.nodeId, partyOfClient(client), departsMs, () => {
+      if (from.diedAtMs >= departsMs) this.#clients[client]?.(frame);
     });
+  }
+
+  admit(receive: (frame: Uint8Array) => void): number {
+    return this.#clients.push(receive) - 1;
+  }
+
+  get clientCount(): number {
+    return this.#clients.length;
   }
 }
 

@@ -1,0 +1,144 @@
+/** Many seeds over a few processes: a run is one thread, and a bug that never returns must not stop the others. */
+
+import { fork, type ChildProcess } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { PROFILES, type Profile } from './config.ts';
+import type { Violation } from './violation.ts';
+
+const SEED_PROCESS = fileURLToPath(new URL('./seed-process.js', import.meta.url));
+/** Of real time; a run takes a fraction of a second. */
+const SEED_TIMEOUT_MS = 60_000;
+const SEEDS_AT_ONCE = 4;
+
+export type ProfileChoice = Profile | 'mixed';
+export const PROFILE_CHOICES: readonly ProfileChoice[] = [...PROFILES, 'mixed'];
+/** Half of the seeds with everything, the others with one kind of fault. */
+const MIXED: readonly Profile[] = ['default', 'network', 'default', 'disk', 'default', 'process', 'default', 'calm'];
+
+export function profileOf(choice: ProfileChoice, seed: number): Profile {
+  return choice === 'mixed' ? MIXED[seed % MIXED.length]! : choice;
+}
+
+export interface SeedTask {
+  readonly seed: number;
+  readonly profile: Profile;
+}
+
+/** What a seed came to, small enough to be sent. */
+export interface SeedReport extends SeedTask {
+  readonly violation: Violation | undefined;
+  readonly traceHash: string;
+  readonly events: number;
+  readonly turns: number;
+  readonly calls: number;
+  readonly failedCalls: number;
+  readonly crashes: number;
+  readonly committed: number;
+  readonly undecided: boolean;
+}
+
+export interface BatchOptions {
+  readonly tasks: Iterable<SeedTask>;
+  readonly jobs: number;
+  /** Of the processes: how a mutant gets in. */
+  readonly execArgv?: readonly string[];
+  readonly env?: NodeJS.ProcessEnv;
+  readonly onReport: (report: SeedReport) => void;
+  /** No further seed is begun when it answers true. */
+  readonly isEnough?: () => boolean;
+}
+
+export function* seedTasks(from: number, count: number, choice: ProfileChoice): Generator<SeedTask> {
+  for (let seed = from; seed < from + count; seed++) yield { seed, profile: profileOf(choice, seed) };
+}
+
+/** Resolves when all seeds ran. @throws when a process cannot be started at all */
+export async function runBatch(options: BatchOptions): Promise<void> {
+  const tasks = options.tasks[Symbol.iterator]();
+  const lanes = Array.from({ length: options.jobs }, () => new Lane(tasks, options).run());
+  await Promise.all(lanes);
+}
+
+class Lane {
+  readonly #tasks: Iterator<SeedTask>;
+  readonly #options: BatchOptions;
+  #given: SeedTask[] = [];
+  /** Processes in a row that died before they reported anything. */
+  #stillborn = 0;
+
+  constructor(tasks: Iterator<SeedTask>, options: BatchOptions) {
+    this.#tasks = tasks;
+    this.#options = options;
+  }
+
+  async run(): Promise<void> {
+    while (this.#take()) await this.#runProcess();
+  }
+
+  /** Fills up what the process has to do; false: nothing is left. */
+  #take(): boolean {
+    while (this.#given.length < SEEDS_AT_ONCE && !this.#options.isEnough?.()) {
+      const next = this.#tasks.next();
+      if (next.done) break;
+      this.#given.push(next.value);
+    }
+    return this.#given.length > 0 && !this.#options.isEnough?.();
+  }
+
+  /** One process until it has no more to do, or dies, or hangs. */
+  #runProcess(): Promise<void> {
+    const { env, execArgv = [], onReport } = this.#options;
+    const child = fork(SEED_PROCESS, {
+      stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
+      env: env ?? process.env,
+      execArgv: [...execArgv],
+    });
+    let errors = '';
+    child.stderr!.on('data', (chunk: Buffer) => (errors = (errors + chunk.toString()).slice(-4_000)));
+    return new Promise((resolve, reject) => {
+      let timer = this.#watch(child);
+      child.send(this.#given);
+      child.on('message', (report: SeedReport) => {
+        clearTimeout(timer);
+        this.#stillborn = 0;
+        this.#given = this.#given.filter((task) => task.seed !== report.seed);
+        onReport(report);
+        const before = this.#given.length;
+        if (!this.#take()) return void child.kill('SIGKILL');
+        child.send(this.#given.slice(before));
+        timer = this.#watch(child);
+      });
+      child.on('error', reject);
+      child.on('close', () => {
+        clearTimeout(timer);
+        const lost = this.#given.shift();
+        if (lost && !this.#options.isEnough?.()) {
+          if (errors.length > 0 && ++this.#stillborn > 2) return reject(new Error(errors));
+          onReport(diedOf(lost, errors));
+        }
+        resolve();
+      });
+    });
+  }
+
+  #watch(child: ChildProcess): NodeJS.Timeout {
+    return setTimeout(() => child.kill('SIGKILL'), SEED_TIMEOUT_MS);
+  }
+}
+
+function diedOf(task: SeedTask, errors: string): SeedReport {
+  const violation = errors
+    ? { check: 'the process goes on', message: errors, atMs: 0 }
+    : { check: 'a run ends', message: `not within ${SEED_TIMEOUT_MS} ms of real time`, atMs: 0 };
+  const nothing = {
+    traceHash: '',
+    events: 0,
+    turns: 0,
+    calls: 0,
+    failedCalls: 0,
+    crashes: 0,
+    committed: 0,
+    undecided: false,
+  };
+  return { ...task, ...nothing, violation };
+}

@@ -1,0 +1,21 @@
+/** Runs that failed once and are run again ever since. */
+
+import { readFileSync } from 'node:fs';
+import { NO_FAULTS, type SimConfig } from './config.ts';
+
+export interface Regression {
+  /** The hazard, in words. */
+  readonly name: string;
+  readonly config: SimConfig;
+}
+
+/** From the folder of the sources: the build copies no JSON. */
+export function loadRegressions(): Regression[] {
+  const file = new URL('../../../test/sim/regressions.json', import.meta.url);
+  const pinned = JSON.parse(readFileSync(file, 'utf8')) as Regression[];
+  // Faults that were invented since are off in an old configuration.
+  return pinned.map(({ name, config }) => ({
+    name,
+    config: { ...config, faults: { ...NO_FAULTS, ...config.faults } },
+  }));
+}

@@ -1,0 +1,68 @@
+/** What nodes and clients see of the world around them; the world (world.ts) is built of them and so lies above. */
+
+import type { Shard } from '../../engine/shard/shard.ts';
+import type { SimConfig } from './config.ts';
+import type { VirtualNetwork } from './network.ts';
+import type { Safety } from './safety.ts';
+
+/** Virtual time, and what is written down. */
+export interface Surroundings {
+  readonly config: SimConfig;
+  /** True time. */
+  readonly nowMs: number;
+  readonly network: VirtualNetwork;
+  at(ms: number, run: () => void): void;
+  report(check: string, message: string): void;
+  trace(line: () => string): void;
+  /** Goes into the hash of the trace. */
+  mix(value: number): void;
+}
+
+/** A process, as far as its frames are concerned: what it had not sent when it died is never sent. */
+export interface Sender {
+  readonly nodeId: number;
+  readonly diedAtMs: number;
+}
+
+/** A worker behind a turn. */
+export interface Turn {
+  readonly nodeId: number;
+  readonly shard: Shard;
+  /** Another object whenever the replicas were opened anew. */
+  readonly opening: object;
+  /** Frames of peers that arrived before `beforeMs` and were not looked at. */
+  unread(beforeMs: number): Iterable<Uint8Array>;
+}
+
+export interface NodeSurroundings extends Surroundings {
+  readonly safety: Safety;
+  /** How long the thread stalls now, before its timers run (a collection of garbage, a busy neighbour); 0: it does not. */
+  stallMs(): number;
+  /** How many frames one look at the sockets brings. */
+  framesPerRead(): number;
+  /** A worker ran a turn: everything that it changed is looked at. */
+  afterTurn(turn: Turn): void;
+  onDown(node: { readonly stayDown: boolean; start(): void }): void;
+  sendPeerFrame(from: Sender, departsMs: number, to: number, worker: number, frame: Uint8Array): boolean;
+  sendResponse(from: Sender, departsMs: number, origin: string, frame: Uint8Array): void;
+}
+
+/** What a client reaches of a node. */
+export interface ReachableNode {
+  readonly nodeId: number;
+  /** Delivers a frame of requests; false: nobody listens there. */
+  deliver(worker: number, frame: Uint8Array, origin: string): boolean;
+  /** Answers a question for routes when the process gets round to it; undefined: it does not run. */
+  answerRoutes(answer: (bytes: Uint8Array, from: Sender) => void): void;
+  readonly isUp: boolean;
+}
+
+export interface ClientSurroundings extends Surroundings {
+  readonly nodes: readonly ReachableNode[];
+  /** Publishers know that the broker is gone. */
+  readonly isOffline: boolean;
+  /** Set when something ran that may have settled a promise: microtasks are let through before the next event. */
+  promisesMoved: boolean;
+  /** Takes a client in; returns its number. */
+  admit(receive: (frame: Uint8Array) => void): number;
+}
