@@ -63,6 +63,49 @@ async function noStaleReads(nodeId: number, read: 'linearizable' | 'lease'): Pro
   await cluster.waitForLeaders();
 }
 
+for (const read of ['linearizable', 'lease'] as const) {
+  test(`an old leader that wakes up where nobody tells it of the new one serves no stale ${read} read`, () =>
+    silentAwakening(read === 'lease' ? 1 : 2, read));
+}
+
+/**
+ * The broker loses everything on its way to the paused node, the others elect and write, and stand still themselves
+ * before the node goes on: it is alone with the clients that still take it for the leader, and with its own clock.
+ */
+async function silentAwakening(nodeId: number, read: 'linearizable' | 'lease'): Promise<void> {
+  const node = cluster.node(nodeId);
+  const others = cluster.nodes.filter(({ id }) => id !== nodeId);
+  const keys = await keysLedBy(nodeId);
+  assert.ok(keys.length > 0, `node ${nodeId} leads nothing`);
+  const recorder = new Recorder();
+  const address = { servers: cluster.url, cluster: cluster.cluster };
+  const readers = await Promise.all([0, 1, 2].map(() => connect(address)));
+  const writer = await connect(address);
+  const recordedWriter = recorder.client(0, writer, { timeoutMs: 20_000 });
+  const readAll = (reader: Client, client: number, timeoutMs: number): Promise<boolean[]> =>
+    Promise.all(keys.map((key) => recorder.client(client, reader, { read, timeoutMs }).get(key)));
+  await Promise.all(keys.map((key) => recordedWriter.put(key, `before the silence, ${nodeId}, ${read}`)));
+  await Promise.all(readers.map((reader, at) => readAll(reader, 10 + at, 10_000)));
+
+  node.sigstop();
+  await cluster.broker?.kill();
+  await cluster.broker?.restart();
+  const written = await Promise.all(keys.map((key) => recordedWriter.put(key, `in the silence, ${nodeId}, ${read}`)));
+  assert.ok(written.every(Boolean), `the others did not take over: ${JSON.stringify([...recorder.errors])}`);
+  for (const other of others) other.sigstop();
+  node.sigcont();
+  const asked = readers.map((reader, at) => readAll(reader, 20 + at, 3_000));
+  await pause(2_500);
+  for (const other of others) other.sigcont();
+  await Promise.all(asked);
+  await cluster.waitForLeaders();
+  await readAll(writer, 30, 10_000);
+  await Promise.all([...readers, writer].map((kv) => kv.close()));
+
+  const verdict = checkHistory(recorder.history);
+  assert.is(verdict.result, 'linearizable', 'explanation' in verdict ? verdict.explanation : verdict.result);
+}
+
 /** A key of up to six regions that a node leads, as strings. */
 async function keysLedBy(nodeId: number): Promise<string[]> {
   const admin = await Admin.connect({ cluster: cluster.cluster, nats: cluster.url });
