@@ -38,6 +38,8 @@ export class Applier {
   #appliedTerm: number;
   /** Entries of the run that were applied before it ran into a full disk. */
   #doneOfRun = 0;
+  /** All before the entry that is applied now has been written. */
+  #isWrittenOut = false;
   readonly #onAnomaly: (error: MraftError) => void;
   /** Calls applied since the replica was opened. */
   appliedCalls = 0;
@@ -76,11 +78,12 @@ export class Applier {
     if (this.#doneOfRun === 0) this.#overlay = natures.some((nature) => nature.conditional) ? new Map() : undefined;
     for (let i = this.#doneOfRun; i < entries.length; i++) {
       const entry = entries[i]!;
-      if (natures[i]!.exclusive) this.#writeOut(batch);
+      if (natures[i]!.exclusive && !this.#isWrittenOut) this.#writeOut(batch);
       const outcomes = carriesPayload(entry) ? this.#applyPayload(entry, batch) : [];
       this.#appliedIndex = entry.index;
       this.#appliedTerm = entry.term;
       this.#doneOfRun = i + 1;
+      this.#isWrittenOut = false;
       tell(entry, outcomes);
     }
     this.#commit(batch);
@@ -102,6 +105,7 @@ export class Applier {
     this.#commit(batch);
     this.#store.write(batch, { sync: false });
     this.#overlay?.clear();
+    this.#isWrittenOut = true;
   }
 
   #commit(batch: WriteBatch): void {

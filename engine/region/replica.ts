@@ -8,7 +8,7 @@ import { toWireError } from '../../rpc/wire/error-codec.ts';
 import { EpochNotMatch, Internal, InvalidArgument, MraftError, NotLeader, ServerBusy } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import { compareKeys, sameEpoch, type Epoch, type Region } from '../../rpc/wire/region.ts';
-import { RaftNode, type RaftMessage, type RaftStatus, type Ready } from '../raft/index.ts';
+import { RaftNode, type Entry, type RaftMessage, type RaftStatus, type Ready } from '../raft/index.ts';
 import { RegionLog } from '../store/log-store.ts';
 import type { ScanPage } from '../store/port.ts';
 import { listSessions, loadApplied, loadHardState, putHardState } from '../store/region-records.ts';
@@ -58,6 +58,10 @@ export class Replica {
   #toldLeader = 0;
   #toldTerm = 0;
   #leads = false;
+  /** Committed and not applied yet. */
+  #unapplied: Entry[] = [];
+  #unappliedBytes = 0;
+  #unappliedSinceMs = 0;
 
   /** Opens the replica from what the store knows. `stats` is shared by the replicas of a worker. */
   constructor(region: Region, env: ReplicaEnvironment, stats: ReplicaStats) {
@@ -122,6 +126,11 @@ export class Replica {
   /** Whether a turn has something to do here. */
   get hasWork(): boolean {
     return this.raft.hasReady() || this.#proposals.hasGathered || this.#reads.hasGathered || this.#reads.hasReady;
+  }
+
+  /** Whether committed entries wait to be applied, though no turn need be started for them. */
+  get hasUnapplied(): boolean {
+    return this.#unapplied.length > 0;
   }
 
   // --- step 2: what comes in ---------------------------------------------------------------------------------------
@@ -243,10 +252,36 @@ export class Replica {
 
   /** Collects what the core wants and sends what need not wait for the disk. False: nothing to do. */
   collect(nowMs: number): boolean {
-    if (!this.raft.hasReady()) return false;
-    this.#ready = this.raft.ready(nowMs);
-    this.#send(this.#ready.messages);
-    return true;
+    if (this.raft.hasReady()) {
+      this.#ready = this.raft.ready(nowMs);
+      this.#send(this.#ready.messages);
+      this.#gatherCommitted(this.#ready.committed, nowMs);
+    }
+    return this.#ready !== undefined || this.#applyIsDue(nowMs);
+  }
+
+  #gatherCommitted(entries: readonly Entry[], nowMs: number): void {
+    if (entries.length === 0) return;
+    if (this.#unapplied.length === 0) this.#unappliedSinceMs = nowMs;
+    for (const entry of entries) {
+      this.#unapplied.push(entry);
+      this.#unappliedBytes += entry.data.length;
+    }
+  }
+
+  /**
+   * A leader applies at once, because callers wait. A follower lets committed entries gather: its acknowledgements leave
+   * sooner, and one longer run costs less than several short ones.
+   */
+  #applyIsDue(nowMs: number): boolean {
+    if (this.#unapplied.length === 0) return false;
+    return (
+      this.isLeader ||
+      this.#reads.count > 0 ||
+      this.#unapplied.length >= LIMITS.followerApplyEntries ||
+      this.#unappliedBytes >= LIMITS.followerApplyBytes ||
+      nowMs - this.#unappliedSinceMs >= LIMITS.followerApplyDelayMs
+    );
   }
 
   #send(messages: readonly RaftMessage[]): void {
@@ -258,7 +293,8 @@ export class Replica {
 
   /** Adds entries and hard state to the durable batch. True: it must be synced before `persisted`. */
   persist(batches: TurnBatches): boolean {
-    const ready = this.#ready!;
+    const ready = this.#ready;
+    if (!ready) return false;
     if (ready.entries.length > 0) this.#log.append(batches.durable, ready.entries);
     if (ready.hardState) putHardState(batches.durable, this.regionId, ready.hardState);
     return ready.mustSync;
@@ -266,7 +302,8 @@ export class Replica {
 
   /** The durable batch is synced: tells the core and sends what had to wait for it. */
   persisted(): void {
-    const ready = this.#ready!;
+    const ready = this.#ready;
+    if (!ready) return;
     const last = ready.entries.at(-1);
     if (last) this.raft.persisted(last.index, last.term);
     this.#send(ready.durableMessages);
@@ -274,18 +311,20 @@ export class Replica {
   }
 
   /**
-   * Adds what is committed to the applied batch. The answers wait in `answers` until that batch is written.
+   * Adds what is committed, as far as it is due, to the applied batch. `answers` are those of the callers; they may leave
+   * before that batch is written, because what they tell is in the log of a majority.
    * @throws DiskFull: the same call again goes on where this one stopped. StorageFailure
    */
-  apply(batches: TurnBatches, answers: (() => void)[]): void {
-    const ready = this.#ready!;
-    this.#reads.confirm(ready.readStates);
-    if (ready.committed.length > 0) {
-      this.#applier.apply(ready.committed, batches.applied, (entry, outcomes) => {
+  apply(batches: TurnBatches, answers: (() => void)[], nowMs: number): void {
+    if (this.#ready) this.#reads.confirm(this.#ready.readStates);
+    if (this.#applyIsDue(nowMs)) {
+      this.#applier.apply(this.#unapplied, batches.applied, (entry, outcomes) => {
         const proposals = this.#proposals.takeApplied(entry.index, entry.term);
         if (proposals) answers.push(() => this.#answerProposals(proposals, outcomes));
       });
-      this.#stats.entriesApplied += ready.committed.length;
+      this.#stats.entriesApplied += this.#unapplied.length;
+      this.#unapplied = [];
+      this.#unappliedBytes = 0;
       this.raft.appliedTo(this.#applier.appliedIndex);
     }
     this.#ready = undefined;

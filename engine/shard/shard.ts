@@ -32,6 +32,7 @@ import { emptyShardStats, type ShardStats } from './stats.ts';
 
 /** The second half of a turn: what was collected and how far it came. It ends, or it waits for room on the disk. */
 interface OpenTurn {
+  readonly nowMs: number;
   readonly busy: ReadonlySet<Replica>;
   readonly collected: readonly Replica[];
   readonly answers: (() => void)[];
@@ -152,7 +153,7 @@ export class Shard {
       if (replica.collect(nowMs)) collected.push(replica);
     }
     if (this.#outbox.send()) this.#env.transport.flush();
-    const open: OpenTurn = { busy, collected, answers: [], sync: false, stage: 'gather', applied: 0 };
+    const open: OpenTurn = { nowMs, busy, collected, answers: [], sync: false, stage: 'gather', applied: 0 };
     try {
       this.#complete(open);
     } catch (error) {
@@ -182,7 +183,7 @@ export class Shard {
     }
     if (open.stage === 'apply') {
       for (; open.applied < open.collected.length; open.applied++) {
-        open.collected[open.applied]!.apply(this.#batches, open.answers);
+        open.collected[open.applied]!.apply(this.#batches, open.answers, open.nowMs);
       }
       // What is answered is committed: a crash before the write below only means that the log is replayed. No read of
       // this worker comes before that write.
@@ -229,7 +230,7 @@ export class Shard {
     this.#tickDue = false;
     for (const replica of this.#replicas.values()) {
       replica.tick(nowMs);
-      if (replica.hasWork) this.#busy.add(replica);
+      if (replica.hasWork || replica.hasUnapplied) this.#busy.add(replica);
     }
   }
 

@@ -37,8 +37,7 @@ export interface KeyValue {
 }
 
 export type BatchOperation =
-  | { readonly type: 'put'; readonly key: Key; readonly value: Value }
-  | { readonly type: 'delete'; readonly key: Key };
+  { readonly type: 'put'; readonly key: Key; readonly value: Value } | { readonly type: 'delete'; readonly key: Key };
 
 export interface CompareAndSwapResult {
   readonly swapped: boolean;
