@@ -80,9 +80,9 @@ export const LIMITS = {
   /** Entries handed to apply at once. */
   applyBytes: 1 * MIB,
   /** Committed entries, their bytes and their age, up to which a follower lets them gather before it applies them. */
-  followerApplyEntries: 8,
-  followerApplyBytes: 128 * KIB,
-  followerApplyDelayMs: 20,
+  followerApplyEntries: 32,
+  followerApplyBytes: 256 * KIB,
+  followerApplyDelayMs: 50,
   /** Largest payload of one entry; commands of several requests share an entry up to it. */
   entryBytes: 640 * KIB,
 
