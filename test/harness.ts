@@ -36,6 +36,8 @@ export interface Suite {
 export interface FileReport {
   readonly passed: number;
   readonly failures: readonly { readonly test: string; readonly message: string }[];
+  /** What tests measured on the way. */
+  readonly notes: readonly string[];
 }
 
 const DEFAULT_TIMEOUT_MS = 30_000;
@@ -54,6 +56,7 @@ interface RegisteredSuite {
 
 const suites: RegisteredSuite[] = [];
 const failures: { test: string; message: string }[] = [];
+const notes: string[] = [];
 let passed = 0;
 let phase: 'collecting' | 'running' | 'done' = 'collecting';
 
@@ -117,6 +120,12 @@ export async function eventually<T>(what: string, probe: () => T | Promise<T>, t
     if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`, { cause });
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
+}
+
+/** A line for the report: what was measured, where a test asserts less than is of interest. */
+export function note(line: string): void {
+  notes.push(line);
+  process.stdout.write(`\n  ${line}\n  `);
 }
 
 function hookRegistrar(once: Body[], each: Body[]): HookRegistrar {
@@ -247,7 +256,7 @@ function isOnlyOurs(): boolean {
 }
 
 function report(): void {
-  const message: FileReport = { passed, failures };
+  const message: FileReport = { passed, failures, notes };
   process.send?.(message);
 }
 

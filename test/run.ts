@@ -25,6 +25,7 @@ interface FileResult {
   readonly file: string;
   readonly passed: number;
   readonly failures: readonly { readonly test: string; readonly message: string }[];
+  readonly notes: readonly string[];
   readonly durationMs: number;
   readonly output: string;
   /** Whether the harness came to its end. */
@@ -108,6 +109,7 @@ function runFile(file: string): Promise<FileResult> {
       running.delete(child.pid);
       const failures = [...(report?.failures ?? [])];
       const passed = report?.passed ?? 0;
+      const notes = report?.notes ?? [];
       if (timedOut) failures.push({ test: file, message: `did not end within ${fileTimeoutMs} ms` });
       else if (report === undefined)
         failures.push({ test: file, message: `ended by ${signal ?? code} before its tests did` });
@@ -118,6 +120,7 @@ function runFile(file: string): Promise<FileResult> {
         file,
         passed,
         failures,
+        notes,
         durationMs: performance.now() - startedMs,
         output,
         reported: report !== undefined,
@@ -139,6 +142,7 @@ function print(result: FileResult): void {
   const verdict = result.failures.length === 0 ? 'ok  ' : 'FAIL';
   const seconds = (result.durationMs / 1000).toFixed(1);
   console.log(`${verdict}  ${result.file.replace(/\.test\.js$/, '')}  ${result.passed} passed, ${seconds} s`);
+  for (const line of result.notes) console.log(`        ${line}`);
   if (result.failures.length === 0) return;
   // A file that reported its failures has said there what went wrong; one that did not, only here.
   if (!result.reported) console.log(indent(result.output));

@@ -3,7 +3,7 @@
 import { connect, type Client } from '../../rpc/client/index.ts';
 import type { Broker } from '../../tools/broker.ts';
 import { startLocalCluster, type LocalCluster } from '../../tools/local-cluster.ts';
-import { assert, suite } from '../harness.ts';
+import { assert, note, suite } from '../harness.ts';
 import { keysOfAllRegions } from './keys.ts';
 import { Load, untilAllServe } from './load.ts';
 
@@ -35,11 +35,11 @@ async function serveAgain(what: string, loseBroker: () => Promise<void>): Promis
   await pause(LOAD_MS);
   await loseBroker();
   const recoveryMs = await untilAllServe(clients[0] as Client, probes, 30_000);
-  console.log(`broker ${what}: all regions served ${recoveryMs.toFixed(0)} ms after its return`);
+  note(`broker ${what}: all regions served ${recoveryMs.toFixed(0)} ms after its return`);
   assert.ok(recoveryMs < RECOVERY_MS, `all regions served only after ${recoveryMs} ms`);
   await pause(LOAD_MS);
   await load.stop();
-  console.log(`${load.acknowledgedWrites} writes; errors: ${JSON.stringify([...load.recorder.errors])}`);
+  note(`${load.acknowledgedWrites} writes; errors: ${JSON.stringify([...load.recorder.errors])}`);
   await load.verify(clients[1] as Client);
 }
 

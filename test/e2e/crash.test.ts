@@ -2,7 +2,7 @@
 
 import { connect, type Client } from '../../rpc/client/index.ts';
 import { startLocalCluster, type LocalCluster } from '../../tools/local-cluster.ts';
-import { assert, suite } from '../harness.ts';
+import { assert, note, suite } from '../harness.ts';
 import { keysOfAllRegions } from './keys.ts';
 import { Load, untilAllServe } from './load.ts';
 
@@ -31,7 +31,7 @@ test('a killed node costs its regions seconds, loses nothing, and catches up whe
     await pause(LOAD_MS);
     await victim.kill9();
     const recoveryMs = await untilAllServe(clients[0] as Client, probes, 30_000);
-    console.log(`node ${victim.id} killed: all regions served after ${recoveryMs.toFixed(0)} ms`);
+    note(`node ${victim.id} killed: all regions served after ${recoveryMs.toFixed(0)} ms`);
     assert.ok(recoveryMs < RECOVERY_MS, `all regions served only after ${recoveryMs} ms`);
     await victim.start();
     // The next node can only be spared if this one has caught up: two of three must agree.
@@ -39,7 +39,7 @@ test('a killed node costs its regions seconds, loses nothing, and catches up whe
   }
   await pause(LOAD_MS);
   await load.stop();
-  console.log(`${load.acknowledgedWrites} writes; errors: ${JSON.stringify([...load.recorder.errors])}`);
+  note(`${load.acknowledgedWrites} writes; errors: ${JSON.stringify([...load.recorder.errors])}`);
   await load.verify(clients[1] as Client);
 });
 
@@ -50,10 +50,10 @@ test('all nodes killed at once: every acknowledged write is there after the rest
   await Promise.all(cluster.nodes.map((node) => node.kill9()));
   await Promise.all(cluster.nodes.map((node) => node.start()));
   const recoveryMs = await untilAllServe(clients[0] as Client, probes, 30_000);
-  console.log(`all killed: all regions served ${recoveryMs.toFixed(0)} ms after the restart`);
+  note(`all killed: all regions served ${recoveryMs.toFixed(0)} ms after the restart`);
   await pause(LOAD_MS);
   await load.stop();
-  console.log(`${load.acknowledgedWrites} writes; errors: ${JSON.stringify([...load.recorder.errors])}`);
+  note(`${load.acknowledgedWrites} writes; errors: ${JSON.stringify([...load.recorder.errors])}`);
   await load.verify(clients[1] as Client);
 });
 
@@ -65,7 +65,7 @@ test('a node told to stop under load hands over and exits with 0 within 10 s, an
     const ended = await node.term();
     assert.equal(ended, { code: 0, signal: null }, node.logTail);
     const tookMs = performance.now() - startedMs;
-    console.log(`node ${node.id} stopped after ${tookMs.toFixed(0)} ms`);
+    note(`node ${node.id} stopped after ${tookMs.toFixed(0)} ms`);
     assert.ok(tookMs < 10_000, `it took ${tookMs} ms`);
     await node.start();
     await pause(LOAD_MS);

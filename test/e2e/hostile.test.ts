@@ -8,7 +8,7 @@ import { LIMITS } from '../../rpc/wire/limits.ts';
 import { subjects } from '../../rpc/wire/subjects.ts';
 import { Admin, type NodeStatus, type RegionRoute } from '../../tools/admin.ts';
 import { startLocalCluster, type LocalCluster } from '../../tools/local-cluster.ts';
-import { assert, eventually, suite } from '../harness.ts';
+import { assert, eventually, note, suite } from '../harness.ts';
 import { seededRandom } from '../linearizability/random-history.ts';
 import { RawClient } from './raw-client.ts';
 
@@ -273,7 +273,7 @@ test('noise on every subject, in quantity, costs no node its life and no lasting
   for (let times = 0; times < 5; times++) await flood();
   await kv.get('alive');
   const after = cluster.nodes.map(({ pid }) => residentMib(pid));
-  console.log(`resident: ${before.join(', ')} MiB, after five more floods ${after.join(', ')} MiB`);
+  note(`resident: ${before.join(', ')} MiB, after five more floods ${after.join(', ')} MiB`);
   after.forEach((mib, at) => assert.ok(mib - (before[at] ?? 0) < 200, `node ${at + 1} grew to ${mib} MiB`));
 });
 

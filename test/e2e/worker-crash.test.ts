@@ -13,7 +13,7 @@ import { connect, type Kv } from '../../rpc/client/index.ts';
 import { startBroker, type Broker } from '../../tools/broker.ts';
 import { LAST_SYSTEM_REGION_ID } from '../../rpc/wire/region.ts';
 import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
-import { assert, eventually, suite } from '../harness.ts';
+import { assert, eventually, note, suite } from '../harness.ts';
 import { Load } from './load.ts';
 
 const WORKERS = 2;
@@ -102,7 +102,7 @@ for (const setup of setups) {
       );
       const [hit, spared] = probes.sort((a, b) => b.longestWait.lengthMs - a.longestWait.lengthMs) as [Probe, Probe];
       const served = spared.answersWithin(hit.longestWait);
-      console.log(`${setup.what}, ${what}: ${hit.longestWait.lengthMs.toFixed(0)} ms; the other: ${served} answers`);
+      note(`${setup.what}, ${what}: ${hit.longestWait.lengthMs.toFixed(0)} ms; the other: ${served} answers`);
       assert.ok(served >= spared.keyCount, `the other worker's regions gave only ${served} answers meanwhile`);
       await load.verify(kv);
     });
