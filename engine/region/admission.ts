@@ -84,9 +84,9 @@ export function admitReadKeys(region: Region, keys: readonly Uint8Array[]): void
 }
 
 function checkSequence(cursor: CommandCursor): void {
-  if (cursor.seq < 1 || cursor.seq - cursor.floor > LIMITS.sessionWindow) {
+  if (cursor.seq < 1 || cursor.seq - cursor.floor >= LIMITS.sessionWindow) {
     throw new InvalidArgument(
-      `seq must be at least 1 and at most ${LIMITS.sessionWindow} above the lowest unanswered one`,
+      `seq must be at least 1 and less than ${LIMITS.sessionWindow} above the lowest unanswered one`,
       { field: 'seq' },
     );
   }

@@ -3,6 +3,7 @@
 import { encode, mraft } from '../../rpc/wire/codec.ts';
 import { encodeCommand, type Call } from '../../rpc/wire/command.ts';
 import { DiskFull } from '../../rpc/wire/errors.ts';
+import { LIMITS } from '../../rpc/wire/limits.ts';
 import { assert, suite } from '../harness.ts';
 import { CLUSTER, VirtualCluster, text, wholeRegion } from './virtual-cluster.ts';
 
@@ -118,6 +119,16 @@ test('a sequence below the floor is a late duplicate', () => {
   const response = cluster.put(leader, 'a', 'ghost', { session: 'caller', seq: 3, floor: 1 });
   assert.is(response?.write?.results?.[0]?.error?.code, 'StaleSequence');
   assert.is(cluster.value(leader, 'a'), 'new');
+});
+
+test('a session cannot be made to remember more than its window', () => {
+  const { cluster, leader } = elected();
+  const window = LIMITS.sessionWindow;
+  const put = (seq: number, floor: number) => cluster.put(leader, 'a', 'v', { session: 'caller', seq, floor });
+  assert.ok(put(window, 1)?.write);
+  assert.is(put(window + 1, 1)?.error?.code, 'InvalidArgument');
+  assert.is(put(0, 0)?.error?.code, 'InvalidArgument');
+  assert.ok(put(1, 1)?.write, 'the floor itself is not answered yet');
 });
 
 test('compare-and-swap sees the writes of its own entry', () => {
