@@ -25,6 +25,8 @@ export interface ReadRequest {
   /** Keys of a point read; undefined: a scan. */
   readonly keys: readonly Uint8Array[] | undefined;
   readonly scan: ScanRange | undefined;
+  /** Of its keys. */
+  readonly sizeBytes: number;
 }
 
 interface ConfirmedGroup {
@@ -41,6 +43,7 @@ export class ReadQueue {
   #waiting: ConfirmedGroup[] = [];
   #nextId = 1;
   #count = 0;
+  #sizeBytes = 0;
 
   get count(): number {
     return this.#count;
@@ -56,8 +59,10 @@ export class ReadQueue {
 
   /** False when the region has as many reads under way as it may. */
   gather(request: ReadRequest): boolean {
-    if (this.#count >= LIMITS.regionPendingReads) return false;
+    const sizeBytes = this.#sizeBytes + request.sizeBytes;
+    if (this.#count >= LIMITS.regionPendingReads || sizeBytes > LIMITS.regionPendingReadBytes) return false;
     this.#count++;
+    this.#sizeBytes = sizeBytes;
     if (request.mode === 'stale') this.#ready.push(request);
     else if (request.mode === 'lease') this.#lease.push(request);
     else this.#linearizable.push(request);
@@ -66,7 +71,7 @@ export class ReadQueue {
 
   /** A lease read whose lease ended under it asks the quorum after all. */
   regather(request: ReadRequest): void {
-    this.#linearizable.push(request);
+    this.#linearizable.push(withoutLease(request));
   }
 
   /** The lease holds: its reads may be served at the index that is committed now. */
@@ -80,7 +85,7 @@ export class ReadQueue {
   /** There is no lease: its reads are asked for like the others. */
   demoteLease(): void {
     if (this.#lease.length === 0) return;
-    this.#linearizable.push(...this.#lease);
+    this.#linearizable.push(...this.#lease.map(withoutLease));
     this.#lease = [];
   }
 
@@ -118,8 +123,9 @@ export class ReadQueue {
   }
 
   /** A taken read was answered. */
-  settle(count: number): void {
-    this.#count -= count;
+  settle(request: ReadRequest): void {
+    this.#count--;
+    this.#sizeBytes -= request.sizeBytes;
   }
 
   /** Takes back everything that needs a leader: this peer leads no more. The caller answers and settles them. */
@@ -130,4 +136,9 @@ export class ReadQueue {
     this.#waiting = [];
     return all;
   }
+}
+
+/** From here on the quorum answers for it, and no lease is asked about any more: there may be none for the whole term. */
+function withoutLease(request: ReadRequest): ReadRequest {
+  return { ...request, mode: 'linearizable' };
 }

@@ -186,7 +186,7 @@ export class Replica {
     if (read) {
       const keys = read.keys ?? [];
       admitReadKeys(this.region, keys);
-      return { origin, requestId, mode: readMode(read.mode), keys, scan: undefined };
+      return { origin, requestId, mode: readMode(read.mode), keys, scan: undefined, sizeBytes };
     }
     const range = {
       start: scan!.start ?? new Uint8Array(0),
@@ -194,7 +194,8 @@ export class Replica {
       reverse: scan!.reverse ?? false,
       limit: Math.min(scan!.limit || LIMITS.scanPageEntries, LIMITS.scanPageEntries),
     };
-    return { origin, requestId, mode: readMode(scan!.mode), keys: undefined, scan: range };
+    const sizeBytes = range.start.length + range.end.length;
+    return { origin, requestId, mode: readMode(scan!.mode), keys: undefined, scan: range, sizeBytes };
   }
 
   #notLeader(): NotLeader {
@@ -336,7 +337,7 @@ export class Replica {
       const outcome = outcomes[i] ?? outcomes.at(-1);
       if (outcome === undefined) this.#fail(origin, requestId, new Internal('an entry lost its commands'));
       else if (outcome instanceof MraftError) this.#fail(origin, requestId, outcome);
-      else this.#env.respond(origin, { id: requestId, write: { results: outcome as mraft.ICallResult[] } });
+      else this.#env.respond(origin, { id: requestId, write: { results: fitToFrame(outcome) } });
     }
   }
 
@@ -351,7 +352,7 @@ export class Replica {
         this.#reads.regather(request);
         continue;
       }
-      this.#reads.settle(1);
+      this.#reads.settle(request);
       this.#env.respond(request.origin, response);
     }
   }
@@ -449,9 +450,10 @@ export class Replica {
 
   #failReads(): void {
     const error = this.#notLeader();
-    const reads = this.#reads.takeUnconfirmed();
-    this.#reads.settle(reads.length);
-    for (const read of reads) this.#fail(read.origin, read.requestId, error);
+    for (const read of this.#reads.takeUnconfirmed()) {
+      this.#reads.settle(read);
+      this.#fail(read.origin, read.requestId, error);
+    }
   }
 
   status(): ReplicaStatus {
@@ -464,6 +466,20 @@ export class Replica {
       sessions: this.#applier.sessionCount,
     };
   }
+}
+
+/**
+ * What calls found may not fit into one frame. Those beyond it are told to ask again: what they came to is remembered
+ * under their sequence.
+ */
+function fitToFrame(results: readonly mraft.ICallResult[]): mraft.ICallResult[] {
+  let sizeBytes = 0;
+  return results.map((result) => {
+    if (!result.current) return result;
+    sizeBytes += result.current.length;
+    if (sizeBytes <= LIMITS.readBytes || sizeBytes === result.current.length) return result;
+    return { position: result.position ?? 0, error: toWireError(new ServerBusy('the answer did not fit, ask again')) };
+  });
 }
 
 function readMode(mode: mraft.ReadMode | null | undefined): ReadRequest['mode'] {

@@ -53,6 +53,7 @@ export const LIMITS = {
   regionPendingBytes: 16 * MIB,
   /** Reads of one region that wait for a read index. */
   regionPendingReads: 8192,
+  regionPendingReadBytes: 16 * MIB,
   /** Regions of one node. */
   regionsPerNode: 100_000,
   /** Workers of one node. */

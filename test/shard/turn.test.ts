@@ -176,6 +176,24 @@ test('a compare-and-swap that did not swap does not swap when its request comes 
   assert.is(swap(2)?.swapped ?? true, true);
 });
 
+test('what many swaps found is answered in parts that fit a frame, and each call ends', () => {
+  const { cluster, leader } = elected();
+  const keys = ['a', 'b', 'c'];
+  for (const key of keys) cluster.write(leader, { kind: 'put', key: text(key), value: Buffer.alloc(200_000, 7) });
+  const calls = keys.map((key, i): Call => {
+    const operation = { kind: 'compareAndSwap', key: text(key), expected: undefined, value: text('x') } as const;
+    return { seq: i + 1, operation };
+  });
+  const found = new Set<number>();
+  for (let left = calls; left.length > 0; left = calls.filter((call) => !found.has(call.seq))) {
+    const { results } = cluster.ask(leader, { write: encodeCommand(text('caller'), 1, left) })!.write!;
+    const before = found.size;
+    for (const result of results!) if (result.current) found.add(left[result.position ?? 0]!.seq);
+    assert.ok(found.size > before, 'each part moves on');
+  }
+  assert.is(cluster.value(leader, 'a')!.length, 200_000);
+});
+
 test('a range delete keeps what is outside of it, and what was written after it', () => {
   const { cluster, leader } = elected();
   for (const key of ['a', 'b', 'c', 'd']) cluster.put(leader, key, key);
