@@ -186,6 +186,7 @@ export class Replica {
     if (read) {
       const keys = read.keys ?? [];
       admitReadKeys(this.region, keys);
+      const sizeBytes = keys.reduce((sum, key) => sum + key.length, 0);
       return { origin, requestId, mode: readMode(read.mode), keys, scan: undefined, sizeBytes };
     }
     const range = {
