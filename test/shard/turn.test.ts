@@ -85,6 +85,22 @@ test('a lease read is not served on a lease that ran out while the loop stood st
   assert.is(response?.read, undefined);
 });
 
+test('a lease read is answered by the quorum for the rest of a term in which the lease was given up', () => {
+  const { cluster, leader, followers } = elected();
+  cluster.put(leader, 'a', '1');
+  cluster.pass(300);
+  const [target] = followers as [number, number];
+  const { shard } = cluster.node(leader);
+  // The lease ends with the TimeoutNow that is sent, and lost; the hand-over ends without a new leader.
+  cluster.loses = (frame) => frame.to === target;
+  assert.ok(shard.transferLeader(2, target));
+  cluster.pass(900);
+  cluster.loses = () => false;
+  cluster.pass(100);
+  if (cluster.leader()?.nodeId !== leader) return;
+  assert.is(cluster.value(leader, 'a', mraft.ReadMode.LEASE), '1');
+});
+
 test('a request of another epoch is answered with the current regions', () => {
   const { cluster, leader } = elected();
   for (const epoch of [
