@@ -34,6 +34,7 @@ export interface SeedReport extends SeedTask {
   readonly failedCalls: number;
   readonly crashes: number;
   readonly committed: number;
+  readonly overwrites: number;
   readonly undecided: boolean;
 }
 
@@ -65,6 +66,8 @@ class Lane {
   #given: SeedTask[] = [];
   /** Processes in a row that died before they reported anything. */
   #stillborn = 0;
+  /** Seeds that were lost once with a process that said nothing; a machine that stood still is no finding. */
+  readonly #lostOnce = new Set<number>();
 
   constructor(tasks: Iterator<SeedTask>, options: BatchOptions) {
     this.#tasks = tasks;
@@ -72,7 +75,7 @@ class Lane {
   }
 
   async run(): Promise<void> {
-    while (this.#take()) await this.#runProcess();
+    while (this.#take() && !this.#options.isEnough?.()) await this.#runProcess();
   }
 
   /** Fills up what the process has to do; false: nothing is left. */
@@ -97,6 +100,7 @@ class Lane {
     child.stderr!.on('data', (chunk: Buffer) => (errors = (errors + chunk.toString()).slice(-4_000)));
     return new Promise((resolve, reject) => {
       let timer = this.#watch(child);
+      const startedMs = performance.now();
       child.send(this.#given);
       child.on('message', (report: SeedReport) => {
         clearTimeout(timer);
@@ -109,12 +113,16 @@ class Lane {
         timer = this.#watch(child);
       });
       child.on('error', reject);
-      child.on('close', () => {
+      child.on('close', (code, signal) => {
         clearTimeout(timer);
         const lost = this.#given.shift();
-        if (lost && !this.#options.isEnough?.()) {
+        if (lost && errors.length === 0 && !this.#lostOnce.has(lost.seed)) {
+          this.#lostOnce.add(lost.seed);
+          this.#given.unshift(lost);
+        } else if (lost && !this.#options.isEnough?.()) {
           if (errors.length > 0 && ++this.#stillborn > 2) return reject(new Error(errors));
-          onReport(diedOf(lost, errors));
+          const ranMs = Math.round(performance.now() - startedMs);
+          onReport(diedOf(lost, errors, `its process ended by ${signal ?? code} after ${ranMs} ms`));
         }
         resolve();
       });
@@ -126,10 +134,10 @@ class Lane {
   }
 }
 
-function diedOf(task: SeedTask, errors: string): SeedReport {
+function diedOf(task: SeedTask, errors: string, end: string): SeedReport {
   const violation = errors
-    ? { check: 'the process goes on', message: errors, atMs: 0 }
-    : { check: 'a run ends', message: `not within ${SEED_TIMEOUT_MS} ms of real time`, atMs: 0 };
+    ? { check: 'the process goes on', message: `${end}: ${errors}`, atMs: 0 }
+    : { check: 'a run ends', message: `${end}; a seed may take ${SEED_TIMEOUT_MS}`, atMs: 0 };
   const nothing = {
     traceHash: '',
     events: 0,
@@ -138,6 +146,7 @@ function diedOf(task: SeedTask, errors: string): SeedReport {
     failedCalls: 0,
     crashes: 0,
     committed: 0,
+    overwrites: 0,
     undecided: false,
   };
   return { ...task, ...nothing, violation };

@@ -16,6 +16,8 @@ export interface Faults {
   clogEvery: number;
   /** One-way, ring, symmetric and client partitions. */
   partitionEvery: number;
+  /** Whoever leads is cut off from the other nodes, not from clients, again and again (thesis figure 3.7 comes of it). */
+  churnEvery: number;
   /** The broker is gone: nobody hears anybody. */
   brokerLossEvery: number;
   /** Share of frames that come a second time much later, perhaps from an older boot or a dead connection. */
@@ -77,6 +79,10 @@ export interface SimConfig {
   readonly syncMs: number;
   /** Between two calls; half of them follow at once. */
   readonly thinkMs: number;
+  /** Share of calls that are for the first key of all. */
+  readonly hotKey: number;
+  /** Limits of production, or so small ones that everything is cut into parts, waits and is read back from the store. */
+  readonly smallLimits: boolean;
   /** Share of calls that are reads, and how fresh they are asked to be. */
   readonly reads: number;
   readonly leaseReads: number;
@@ -91,6 +97,7 @@ export const NO_FAULTS: Readonly<Faults> = {
   reordering: 0,
   clogEvery: 0,
   partitionEvery: 0,
+  churnEvery: 0,
   brokerLossEvery: 0,
   ghosts: 0,
   slowDiskEvery: 0,
@@ -123,8 +130,9 @@ const NETWORK: Partial<Record<Fault, Draw>> = {
   loss: share(0.3),
   duplication: share(0.5),
   reordering: share(0.3),
-  clogEvery: every(200, 1500),
-  partitionEvery: every(300, 1500),
+  clogEvery: every(100, 1000),
+  partitionEvery: every(150, 1000),
+  churnEvery: every(150, 800),
   brokerLossEvery: every(800, 3000),
   ghosts: share(0.05),
 };
@@ -136,10 +144,10 @@ const DISK: Partial<Record<Fault, Draw>> = {
   crashInWrite: share(0.01),
 };
 const PROCESS: Partial<Record<Fault, Draw>> = {
-  crashEvery: every(200, 1500),
+  crashEvery: every(150, 1200),
   blackoutEvery: every(1000, 4000),
   workerCrashEvery: every(400, 2000),
-  pauseEvery: every(200, 1500),
+  pauseEvery: every(150, 1200),
   stalls: share(0.02),
   wildClockEvery: every(300, 1500),
 };
@@ -174,9 +182,9 @@ export function drawConfig(seed: number, profile: Profile): SimConfig {
   const nodes = random.pick([1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5]);
   const electionTimeoutMs = random.pick([150, 200, 300]);
   const fastClocks = random.chance(0.3);
-  const durationMs = Math.round(random.between(10, 20) * electionTimeoutMs);
+  const durationMs = Math.round(random.between(12, 25) * electionTimeoutMs);
   const callsAtOnce = random.pick([1, 1, 2, 4]);
-  const operations = random.pick([40, 80, 160]);
+  const operations = random.pick([80, 160, 320]);
   const faults = { ...NO_FAULTS };
   for (const [fault, draw] of Object.entries(menuOf(profile)) as [Fault, Draw][]) {
     const isOn = random.chance(RARE[fault] ?? SHARE_OF_SEEDS);
@@ -189,10 +197,10 @@ export function drawConfig(seed: number, profile: Profile): SimConfig {
     nodes,
     replicas: nodes <= 3 ? nodes : random.pick([3, nodes]),
     workers: random.pick([1, 1, 2]),
-    regions: random.pick([1, 1, 2, 2, 3, 5, 8]),
+    regions: random.pick([1, 1, 1, 2, 2, 3, 5, 8]),
     clients: random.pick([1, 2, 3, 4, 6]),
     callsAtOnce,
-    keysPerRegion: random.pick([1, 2, 3, 4]),
+    keysPerRegion: random.pick([1, 1, 2, 4]),
     operations,
     durationMs,
     electionTimeoutMs,
@@ -204,7 +212,9 @@ export function drawConfig(seed: number, profile: Profile): SimConfig {
     latencyMs: random.pick([0.3, 1, 3, 8]),
     syncMs: random.pick([0.1, 0.5, 2]),
     // So that the work lasts about as long as the faults.
-    thinkMs: Math.round((durationMs * callsAtOnce * random.pick([0.5, 1, 2])) / operations),
+    thinkMs: Math.round((durationMs * callsAtOnce * random.pick([0.3, 0.6, 1])) / operations),
+    hotKey: random.pick([0, 0.3, 0.7]),
+    smallLimits: random.chance(0.5),
     reads: random.pick([0.2, 0.4, 0.6]),
     leaseReads: random.pick([0, 0.3, 0.7]),
     healMajorityOnly: random.chance(0.25),

@@ -75,6 +75,8 @@ export class VirtualDisk {
   hangMs = 0;
   /** The next sync fails. */
   failNext = false;
+  /** The disk is full after so many more writes. */
+  fullAfter = Infinity;
   /** A sync has failed since the last crash. */
   hasFailed = false;
   /** The writes at risk, in their order. */
@@ -98,6 +100,7 @@ export class VirtualDisk {
     this.failNext = false;
     this.hasFailed = false;
     this.hangMs = 0;
+    this.fullAfter = Infinity;
     return { endsInDeleteRange, kept: keepWrites, lost: unsyncedWrites - keepWrites };
   }
 
@@ -119,6 +122,7 @@ export class VirtualDisk {
     const when = dies ? this.#random.pick(['before', 'unsynced', 'after'] as const) : 'never';
     if (when === 'before') this.#die();
     const lies = sync && !this.faultsOff && this.#random.chance(this.timings.lostTail);
+    this.#fill();
     const { mutations } = batch;
     if (sync && this.failNext) {
       this.failNext = false;
@@ -136,10 +140,15 @@ export class VirtualDisk {
   }
 
   deleteRange(column: Column, start: Uint8Array, end: Uint8Array | undefined): void {
+    this.#fill();
     const before = this.store.unsyncedWrites;
     this.store.deleteRange(column, start, end);
     if (this.store.unsyncedWrites > before) this.#unsynced.push('deleteRange');
     this.events?.onDeleteRange(column, start, end);
+  }
+
+  #fill(): void {
+    if (--this.fullAfter < 0) this.store.diskFull = true;
   }
 
   #die(): never {

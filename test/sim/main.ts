@@ -78,14 +78,24 @@ async function runMany(count: number): Promise<void> {
   const jobs = values.jobs === undefined ? availableParallelism() : wholeNumber('jobs', values.jobs);
   const startedMs = performance.now();
   const failures: SeedReport[] = [];
-  const sums = { seeds: 0, events: 0, turns: 0, calls: 0, failedCalls: 0, crashes: 0, committed: 0, undecided: 0 };
+  const sums = {
+    seeds: 0,
+    events: 0,
+    turns: 0,
+    calls: 0,
+    failedCalls: 0,
+    crashes: 0,
+    committed: 0,
+    overwrites: 0,
+    undecided: 0,
+  };
   let saidMs = startedMs;
   await runBatch({
     tasks: seedTasks(seed, count, choice),
     jobs,
     onReport: (report) => {
       sums.seeds++;
-      for (const name of ['events', 'turns', 'calls', 'failedCalls', 'crashes', 'committed'] as const)
+      for (const name of ['events', 'turns', 'calls', 'failedCalls', 'crashes', 'committed', 'overwrites'] as const)
         sums[name] += report[name];
       sums.undecided += Number(report.undecided);
       if (report.violation) {

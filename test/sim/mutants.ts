@@ -273,12 +273,6 @@ const READS: readonly Mutant[] = [
     'electionTimeoutMs * (1 - maxClockDrift)',
     'electionTimeoutMs',
   ),
-  mutant(
-    'does not look at the lease again after the read',
-    'engine/region/replica.js',
-    "if (request.mode === 'lease' && !this.raft.hasLease(this.#env.clock.nowMs())) {",
-    'if (false) {',
-  ),
 ];
 
 const EXACTLY_ONCE: readonly Mutant[] = [
@@ -311,7 +305,7 @@ const EXACTLY_ONCE: readonly Mutant[] = [
   mutant(
     'deletes a range before what comes before it',
     'engine/region/applier.js',
-    'if (natures[i].exclusive)\n                this.#writeOut(batch);',
+    'if (natures[i].exclusive && !this.#isWrittenOut)\n                this.#writeOut(batch);',
     '',
   ),
 ];

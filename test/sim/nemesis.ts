@@ -22,6 +22,7 @@ export class Nemesis {
     const makers: Partial<Record<Fault, (random: Random) => void>> = {
       clogEvery: (random) => this.#clog(random),
       partitionEvery: (random) => this.#partition(random),
+      churnEvery: (random) => this.#cutOffLeader(random),
       brokerLossEvery: (random) => this.#loseBroker(random),
       slowDiskEvery: (random) => this.#slowDisk(random),
       hungSyncEvery: (random) => this.#hangSync(random),
@@ -54,11 +55,19 @@ export class Nemesis {
 
   /** A length of time that may or may not outlast an election. */
   #span(random: Random): number {
-    return random.between(0.1, random.pick([0.5, 1.5, 4])) * this.#config.electionTimeoutMs;
+    return random.between(0.1, random.pick([0.5, 2, 5])) * this.#config.electionTimeoutMs;
   }
 
+  /** Every other time one that leads: what happens to leaders is more telling. */
   #anyNode(random: Random): VirtualNode {
-    return random.pick(this.#world.nodes);
+    const leads = random.chance(0.5) ? this.#leaderOf(random.pick(this.#world.regions).regionId) : undefined;
+    return leads ?? random.pick(this.#world.nodes);
+  }
+
+  #leaderOf(regionId: number): VirtualNode | undefined {
+    return this.#world.nodes.find(
+      (node) => node.process?.workerOf(regionId)?.shard.regionStatus(regionId)?.raft.role === 'leader',
+    );
   }
 
   get #clients(): Party[] {
@@ -87,7 +96,8 @@ export class Nemesis {
   #partition(random: Random): void {
     const ids = this.#nodeIds;
     const pairs = random.pick([
-      () => symmetric(random.sample(ids, 1), ids),
+      () => symmetric([this.#anyNode(random).nodeId], ids),
+      () => this.#brokenLink(random),
       () => symmetric(random.sample(ids, 1 + random.below(ids.length)), ids),
       () => oneWay(random.sample(ids, 1 + random.below(ids.length)), ids, random.chance(0.5)),
       () => ring(random.sample(ids, ids.length)),
@@ -96,6 +106,25 @@ export class Nemesis {
     if (pairs.length === 0) return;
     const join = this.#world.network.cut(pairs);
     this.#afterwards(random, join);
+  }
+
+  #cutOffLeader(random: Random): void {
+    const leader = this.#leaderOf(random.pick(this.#world.regions).regionId);
+    if (!leader) return;
+    const join = this.#world.network.cut(symmetric([leader.nodeId], this.#nodeIds));
+    this.#world.at(this.#world.nowMs + random.between(0.5, 4) * this.#config.electionTimeoutMs, () => {
+      if (!this.#stopped) join();
+    });
+  }
+
+  /** Two nodes do not hear each other; everybody else hears both. */
+  #brokenLink(random: Random): [Party, Party][] {
+    const a = this.#anyNode(random).nodeId;
+    const b = random.pick(this.#nodeIds);
+    return [
+      [a, b],
+      [b, a],
+    ];
   }
 
   #clientsCutOff(random: Random): [Party, Party][] {
@@ -131,9 +160,12 @@ export class Nemesis {
   }
 
   #fillDisk(random: Random): void {
-    const { store } = this.#anyNode(random).disk;
-    store.diskFull = true;
-    this.#afterwards(random, () => void (store.diskFull = false));
+    const { disk } = this.#anyNode(random);
+    disk.fullAfter = random.below(8);
+    this.#afterwards(random, () => {
+      disk.fullAfter = Infinity;
+      disk.store.diskFull = false;
+    });
   }
 
   // --- processes -----------------------------------------------------------------------------------------------------
@@ -216,6 +248,7 @@ export class Nemesis {
       disk.slowUntilMs = 0;
       disk.hangMs = 0;
       disk.failNext = false;
+      disk.fullAfter = Infinity;
       disk.store.diskFull = false;
       if (node.process) node.process.pausedUntilMs = Math.min(node.process.pausedUntilMs, world.nowMs);
       for (let worker = 0; worker < (node.process?.workerCount ?? 0); worker++) node.process?.startWorker(worker);

@@ -19,8 +19,7 @@ interface Link {
   cloggedUntilMs: number;
 }
 
-/** When and how a ghost comes back. */
-const GHOST_DELAY_MS = [300, 4_000] as const;
+const GHOST_DELAY_MS = [100, 4_000] as const;
 const MOST_GHOSTS = 200;
 
 export class VirtualNetwork {
@@ -47,18 +46,17 @@ export class VirtualNetwork {
   /** Carries something that leaves at `departsMs`; `arrive` runs for each copy that comes through. */
   send(from: Party, to: Party, departsMs: number, arrive: () => void): void {
     this.sent++;
+    if (this.#random.chance(this.faults.ghosts) && this.#ghosts < MOST_GHOSTS) {
+      this.#ghosts++;
+      // A ghost comes from a buffer that survived somewhere, whoever is cut off now.
+      this.#queue.push(departsMs + this.#random.between(...GHOST_DELAY_MS), arrive);
+    }
     if (this.isCut(from, to) || this.#random.chance(this.faults.loss)) {
       this.lost++;
       return;
     }
     this.#carry(from, to, departsMs, arrive);
     if (this.#random.chance(this.faults.duplication)) this.#carry(from, to, departsMs, arrive);
-    if (this.#random.chance(this.faults.ghosts) && this.#ghosts < MOST_GHOSTS) {
-      this.#ghosts++;
-      const returnsMs = departsMs + this.#random.between(...GHOST_DELAY_MS);
-      // A ghost comes from a buffer that survived somewhere, whoever is cut off now.
-      this.#queue.push(returnsMs, arrive);
-    }
   }
 
   #carry(from: Party, to: Party, departsMs: number, arrive: () => void): void {

@@ -7,6 +7,7 @@
 import { decode, mraft } from '../../rpc/wire/codec.ts';
 import { containsKey, type Region } from '../../rpc/wire/region.ts';
 import type { ReplicaStatus } from '../../engine/region/replica.ts';
+import type { RaftStatus } from '../../engine/raft/index.ts';
 import { decodeTerm } from '../../engine/store/entry-codec.ts';
 import { logIndexOf, readU64, META_KIND } from '../../engine/store/keys.ts';
 import type { Column } from '../../engine/store/port.ts';
@@ -34,7 +35,7 @@ interface SeenStatus {
   commit: number;
   applied: number;
   leaseUntilMs: number;
-  boot: object;
+  readonly opening: object;
 }
 
 interface RegionFacts {
@@ -80,7 +81,8 @@ export class Safety {
   readonly #regions = new Map<number, RegionFacts>();
   readonly #nodes = new Map<number, NodeFacts>();
   readonly #applied = new Map<string, AppliedRange>();
-  checks = 0;
+  /** Entries that another took the place of. */
+  overwrites = 0;
 
   constructor(options: SafetyOptions) {
     this.#options = options;
@@ -139,6 +141,7 @@ export class Safety {
     if (committed && before && isSame(before, committed) && (term !== committed.term || !value)) {
       this.#report('committed entry lost', `${where}: ${value ? `overwritten by term ${term}` : 'removed'}`);
     }
+    if (before && before.term !== term) this.overwrites++;
     if (value === undefined || term === undefined) return image.log.delete(index);
     if (!image.log.put(index, { term, bytes: value })) {
       this.#report('log has no holes', `${where}: the log is [${image.log.first}, ${image.log.last}]`);
@@ -218,7 +221,7 @@ export class Safety {
     if (image.log.at(index)?.term !== term && index >= image.log.first) {
       this.#report('applied names its entry', `${where}: applied ${index} of term ${term} is not in the log`);
     }
-    appliedFrom.set(facts, image.applied);
+    if (!appliedFrom.has(facts)) appliedFrom.set(facts, image.applied);
     image.applied = index;
   }
 
@@ -324,10 +327,13 @@ export class Safety {
       const image = this.#regions.get(readU64(key, 0))?.images.get(node.nodeId);
       if (!image || !value) return;
       const index = logIndexOf(key);
+      const mark = { term: decodeTerm(index, value), bytes: value };
+      const where = `node ${node.nodeId} after a crash, region ${readU64(key, 0)}, entry ${index}`;
       for (const log of [image.log, image.durableLog]) {
         if (log.last < log.first) log.clear(index);
-        log.put(index, { term: decodeTerm(index, value), bytes: value });
+        if (!log.put(index, mark)) this.#report('log has no holes', where);
       }
+      this.#onEntry(this.#regions.get(readU64(key, 0))!, image, index, mark, where);
       return;
     }
     if (column === 'data') return this.#onDataWrite(node, mutation);
@@ -380,7 +386,6 @@ export class Safety {
       }
       return;
     }
-    this.checks++;
     let durable = 0;
     for (const image of facts.images.values()) {
       const other = image.durableLog.at(index);
@@ -397,43 +402,42 @@ export class Safety {
 
   // --- status after each turn ----------------------------------------------------------------------------------------
 
-  /** What a replica says of itself after a turn; `boot` changes when it is opened anew. True: it has begun to campaign. */
-  onStatus(nodeId: number, status: ReplicaStatus, boot: object): boolean {
+  /**
+   * What a replica says of itself after a turn; `opening` changes when it is opened anew. A turn that is not `finished`
+   * waits for room on its disk: what it holds and what it has written are apart. True: the replica has begun to campaign.
+   */
+  onStatus(nodeId: number, status: ReplicaStatus, opening: object, finished: boolean): boolean {
     const facts = this.#regions.get(status.region.regionId)!;
     const image = facts.images.get(nodeId)!;
     const { raft } = status;
+    const where = `node ${nodeId}, region ${facts.region.regionId}`;
     let seen = facts.seen.get(nodeId);
-    if (!seen || seen.boot !== boot) {
-      seen = {
-        role: 'follower',
-        term: image.durableHardState.term,
-        commit: 0,
-        applied: 0,
-        leaseUntilMs: -Infinity,
-        boot,
-      };
+    if (!seen || seen.opening !== opening) {
+      const { term } = image.durableHardState;
+      seen = { role: 'follower', term, commit: 0, applied: 0, leaseUntilMs: -Infinity, opening };
       facts.seen.set(nodeId, seen);
     }
-    const where = `node ${nodeId}, region ${facts.region.regionId}`;
     if (raft.term < seen.term) this.#report('term is monotonic', `${where}: ${seen.term} became ${raft.term}`);
-    if (raft.commit < seen.commit)
-      this.#report('commit is monotonic', `${where}: ${seen.commit} became ${raft.commit}`);
-    if (raft.applied < seen.applied)
-      this.#report('applied is monotonic', `${where}: ${seen.applied} became ${raft.applied}`);
-    if (raft.applied > raft.commit) this.#report('applied is committed', `${where}: ${raft.applied} of ${raft.commit}`);
-    for (let index = seen.commit + 1; index <= raft.commit; index++)
-      this.#noteCommitted(nodeId, facts, index, raft.term);
+    if (finished) this.#checkProgress(facts, seen, nodeId, raft, where);
     if (raft.role === 'leader' && (seen.role !== 'leader' || seen.term !== raft.term)) {
       this.#onLeader(facts, image, nodeId, raft.term);
     }
     const campaigns = seen.role === 'follower' && raft.role === 'preCandidate';
     seen.role = raft.role;
     seen.term = raft.term;
-    seen.commit = raft.commit;
-    seen.applied = raft.applied;
     seen.leaseUntilMs = raft.leaseUntilMs;
     if (this.#options.checkLeases && raft.leaseUntilMs > -Infinity) this.#checkLeases(facts);
     return campaigns;
+  }
+
+  #checkProgress(facts: RegionFacts, seen: SeenStatus, nodeId: number, raft: RaftStatus, where: string): void {
+    const { commit, applied } = raft;
+    if (commit < seen.commit) this.#report('commit is monotonic', `${where}: ${seen.commit} became ${commit}`);
+    if (applied < seen.applied) this.#report('applied is monotonic', `${where}: ${seen.applied} became ${applied}`);
+    if (applied > commit) this.#report('applied is committed', `${where}: ${applied} of ${commit}`);
+    for (let index = seen.commit + 1; index <= commit; index++) this.#noteCommitted(nodeId, facts, index, raft.term);
+    seen.commit = commit;
+    seen.applied = applied;
   }
 
   #onLeader(facts: RegionFacts, image: ReplicaImage, nodeId: number, term: number): void {
@@ -443,6 +447,7 @@ export class Safety {
       this.#report('election safety', `region ${regionId}: nodes ${leader} and ${nodeId} both lead term ${term}`);
     }
     facts.leaders.set(term, nodeId);
+    if (this.#options.checkLeases) this.#checkElectedUnderLease(facts, nodeId, term);
     // Logs match, so the last entry that was committed before this term stands for all before it.
     for (let index = facts.committed.length; index > 0; index--) {
       const committed = facts.committed[index - 1];
@@ -455,6 +460,18 @@ export class Safety {
         );
       }
       return;
+    }
+  }
+
+  /** Whose votes a leader was elected by has promised the one before that its lease would last. */
+  #checkElectedUnderLease(facts: RegionFacts, elected: number, term: number): void {
+    for (const [nodeId, seen] of facts.seen) {
+      // Late votes of an older term make a leader of no consequence.
+      if (nodeId === elected || seen.term > term) continue;
+      const localMs = this.#options.localMs(nodeId);
+      if (localMs === undefined || localMs >= seen.leaseUntilMs) continue;
+      const who = `node ${elected} is elected in term ${term} under the lease of node ${nodeId}`;
+      this.#report('nobody is elected under a lease', `region ${facts.region.regionId}: ${who}`);
     }
   }
 

@@ -25,6 +25,8 @@ export interface SimResult {
   readonly failedCalls: number;
   readonly crashes: number;
   readonly committed: number;
+  /** Entries of logs that were replaced by another leader's. */
+  readonly overwrites: number;
   /** The history was too wide to be decided. */
   readonly undecided: boolean;
   readonly faults: Readonly<Record<string, number>>;
@@ -63,6 +65,7 @@ export async function simulate(config: SimConfig, options: WorldOptions = {}): P
     failedCalls: workload.failedCalls,
     crashes: world.crashes,
     committed: world.regions.reduce((sum, region) => sum + world.safety.committedIndex(region.regionId), 0),
+    overwrites: world.safety.overwrites,
     undecided,
     faults: Object.fromEntries(nemesis.made),
   };

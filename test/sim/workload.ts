@@ -144,14 +144,15 @@ class User {
 
   async #act(): Promise<void> {
     const { config } = this.#world;
-    const key = this.#random.pick(this.#workload.keys);
+    const { keys } = this.#workload;
+    const key = this.#random.chance(config.hotKey) ? keys[0]! : this.#random.pick(keys);
     if (this.#random.chance(config.reads)) {
       await this.#read(key);
       return;
     }
     const dice = this.#random.next();
-    if (dice < 0.45) await this.#put(key);
-    else if (dice < 0.7) await this.#swap(key);
+    if (dice < 0.4) await this.#put(key);
+    else if (dice < 0.65) await this.#swap(key);
     else if (dice < 0.8) await this.#delete(key);
     else if (dice < 0.93) await this.#batch(key);
     else await this.#deleteRange(key);
@@ -245,7 +246,7 @@ class User {
   }
 
   async #swap(key: string): Promise<void> {
-    const expected = this.#heard.get(key);
+    const expected = this.#random.chance(0.6) ? this.#heard.get(key) : undefined;
     const value = this.#random.chance(0.85) ? this.#newValue(key) : undefined;
     if (expected === value) return;
     await this.#ask([{ key, input: { kind: 'cas', expected, value } }], true, async () => {

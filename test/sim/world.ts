@@ -8,6 +8,7 @@ import { partyOfClient, VirtualNetwork } from './network.ts';
 import { VirtualNode } from './process.ts';
 import { Random } from './random.ts';
 import { Safety } from './safety.ts';
+import { setLimits } from './small-limits.ts';
 import type { Violation } from './violation.ts';
 import type { ClientSurroundings, NodeSurroundings, Sender, Turn } from './surroundings.ts';
 
@@ -47,6 +48,7 @@ export class World implements NodeSurroundings, ClientSurroundings {
     this.config = config;
     this.#onTrace = onTrace;
     this.random = new Random(config.seed, 'world');
+    setLimits(config.smallLimits, this.random.stream('limits'));
     this.#stallRandom = this.random.stream('stalls');
     this.stallShare = config.faults.stalls;
     this.network = new VirtualNetwork(this.queue, this.random.stream('network'), config.latencyMs, config.faults);
@@ -130,10 +132,8 @@ export class World implements NodeSurroundings, ClientSurroundings {
 
   afterTurn(turn: Turn): void {
     this.turns++;
-    // A turn that waits for room on its disk is not over: what it holds and what it has written are apart.
-    if (turn.shard.isStalled) return;
     for (const status of turn.shard.listRegions()) {
-      const campaigns = this.safety.onStatus(turn.nodeId, status, turn.opening);
+      const campaigns = this.safety.onStatus(turn.nodeId, status, turn.opening, !turn.shard.isStalled);
       if (campaigns) this.#checkLateTimer(turn, status.region.regionId, status.raft.term);
     }
   }
@@ -156,7 +156,10 @@ export class World implements NodeSurroundings, ClientSurroundings {
   onDown(node: { readonly stayDown: boolean; start(): void }): void {
     this.crashes++;
     if (node.stayDown) return;
-    const afterMs = this.random.wait(this.config.electionTimeoutMs);
+    const { electionTimeoutMs } = this.config;
+    const afterMs = this.random.wait(
+      this.random.pick([electionTimeoutMs / 50, electionTimeoutMs / 5, electionTimeoutMs]),
+    );
     this.at(this.nowMs + afterMs, () => node.start());
   }
 

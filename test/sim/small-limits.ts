@@ -1,0 +1,34 @@
+/**
+ * Limits so small that a run of seconds meets them all the time. LIMITS is read where it is used, so that it can be
+ * drawn like any other part of a configuration.
+ */
+
+import { LIMITS } from '../../rpc/wire/limits.ts';
+import type { Random } from './random.ts';
+
+type Limits = { -readonly [K in keyof typeof LIMITS]: number };
+
+const PRODUCTION: Readonly<Limits> = { ...LIMITS };
+
+/** Sets the limits of a run; all runs of a process share them, so each run begins with this. */
+export function setLimits(small: boolean, random: Random): void {
+  const limits = LIMITS as unknown as Limits;
+  Object.assign(limits, PRODUCTION);
+  if (!small) return;
+  limits.appendBytes = random.pick([64, 200, 600]);
+  limits.inflightAppends = random.pick([1, 2, 4]);
+  limits.inflightAppendBytes = random.pick([200, 1_000, 4_000]);
+  limits.uncommittedBytes = random.pick([500, 4_000]);
+  limits.entryCacheBytes = random.pick([0, 100, 500]);
+  limits.applyBytes = random.pick([64, 200, 600]);
+  limits.entryBytes = random.pick([400, 1_000]);
+  limits.framesPerTurn = random.pick([1, 2, 8]);
+  limits.frameTargetBytes = random.pick([200, 1_000]);
+  limits.scanPageEntries = random.pick([1, 2, 3]);
+  limits.recordsPerPage = random.pick([1, 2, 5]);
+  limits.readBytes = random.pick([4, 20]);
+  limits.regionPendingProposals = random.pick([2, 8]);
+  limits.regionPendingReads = random.pick([2, 8]);
+  limits.logTermRuns = random.pick([1, 2, 4]);
+  limits.inboxFrames = random.pick([8, 32, 200]);
+}
