@@ -22,6 +22,8 @@ import { SessionTable } from './sessions.ts';
 /** Values that are looked up together; bounds what is in memory beyond one answer. */
 const KEYS_PER_LOOKUP = 64;
 const NO_VALUE: mraft.IValue = {};
+/** Where nobody waits, nobody is answered: a peer that stopped leading has told its callers so. */
+const NO_ANSWERS: (() => void)[] = [];
 
 /** A peer under load is always a few entries behind. */
 const IN_STEP_ENTRIES = 64;
@@ -61,7 +63,9 @@ export class Replica {
   /** Committed and not applied yet. */
   #unapplied: Entry[] = [];
   #unappliedBytes = 0;
-  #unappliedSinceMs = 0;
+  #laggingSinceMs = 0;
+  /** The entries that are being applied; kept over a full disk, so that the same ones are gone on with. */
+  #run: Entry[] | undefined;
 
   /** Opens the replica from what the store knows. `stats` is shared by the replicas of a worker. */
   constructor(region: Region, env: ReplicaEnvironment, stats: ReplicaStats) {
@@ -128,9 +132,19 @@ export class Replica {
     return this.raft.hasReady() || this.#proposals.hasGathered || this.#reads.hasGathered || this.#reads.hasReady;
   }
 
-  /** Whether committed entries wait to be applied, though no turn need be started for them. */
-  get hasUnapplied(): boolean {
-    return this.#unapplied.length > 0;
+  /** Whether committed entries wait to be applied, though nobody waits for them. */
+  get isLagging(): boolean {
+    return this.#run !== undefined || this.#unapplied.length > 0;
+  }
+
+  /** Whether what lags makes a run that is worth it, or has waited long enough. */
+  isRunDue(nowMs: number): boolean {
+    return (
+      this.#run !== undefined ||
+      this.#unapplied.length >= LIMITS.laggingRunEntries ||
+      this.#unappliedBytes >= LIMITS.laggingRunBytes ||
+      nowMs - this.#laggingSinceMs >= LIMITS.laggingRunMs
+    );
   }
 
   // --- step 2: what comes in ---------------------------------------------------------------------------------------
@@ -254,36 +268,15 @@ export class Replica {
 
   /** Collects what the core wants and sends what need not wait for the disk. False: nothing to do. */
   collect(nowMs: number): boolean {
-    if (this.raft.hasReady()) {
-      this.#ready = this.raft.ready(nowMs);
-      this.#send(this.#ready.messages);
-      this.#gatherCommitted(this.#ready.committed, nowMs);
-    }
-    return this.#ready !== undefined || this.#applyIsDue(nowMs);
-  }
-
-  #gatherCommitted(entries: readonly Entry[], nowMs: number): void {
-    if (entries.length === 0) return;
-    if (this.#unapplied.length === 0) this.#unappliedSinceMs = nowMs;
-    for (const entry of entries) {
+    if (!this.raft.hasReady()) return false;
+    this.#ready = this.raft.ready(nowMs);
+    this.#send(this.#ready.messages);
+    if (!this.isLagging) this.#laggingSinceMs = nowMs;
+    for (const entry of this.#ready.committed) {
       this.#unapplied.push(entry);
       this.#unappliedBytes += entry.data.length;
     }
-  }
-
-  /**
-   * A leader applies at once, because callers wait. A follower lets committed entries gather: its acknowledgements leave
-   * sooner, and one longer run costs less than several short ones.
-   */
-  #applyIsDue(nowMs: number): boolean {
-    if (this.#unapplied.length === 0) return false;
-    return (
-      this.isLeader ||
-      this.#reads.count > 0 ||
-      this.#unapplied.length >= LIMITS.followerApplyEntries ||
-      this.#unappliedBytes >= LIMITS.followerApplyBytes ||
-      nowMs - this.#unappliedSinceMs >= LIMITS.followerApplyDelayMs
-    );
+    return true;
   }
 
   #send(messages: readonly RaftMessage[]): void {
@@ -295,8 +288,7 @@ export class Replica {
 
   /** Adds entries and hard state to the durable batch. True: it must be synced before `persisted`. */
   persist(batches: TurnBatches): boolean {
-    const ready = this.#ready;
-    if (!ready) return false;
+    const ready = this.#ready!;
     if (ready.entries.length > 0) this.#log.append(batches.durable, ready.entries);
     if (ready.hardState) putHardState(batches.durable, this.regionId, ready.hardState);
     return ready.mustSync;
@@ -304,8 +296,7 @@ export class Replica {
 
   /** The durable batch is synced: tells the core and sends what had to wait for it. */
   persisted(): void {
-    const ready = this.#ready;
-    if (!ready) return;
+    const ready = this.#ready!;
     const last = ready.entries.at(-1);
     if (last) this.raft.persisted(last.index, last.term);
     this.#send(ready.durableMessages);
@@ -313,23 +304,51 @@ export class Replica {
   }
 
   /**
-   * Adds what is committed, as far as it is due, to the applied batch. `answers` are those of the callers; they may leave
+   * Adds what is committed to the applied batch, if somebody waits for it or much has gathered: always on a leader, else
+   * only with reads pending. The rest is left to `applyLagging`. `answers` are those of the callers; they may leave
    * before that batch is written, because what they tell is in the log of a majority.
    * @throws DiskFull: the same call again goes on where this one stopped. StorageFailure
    */
-  apply(batches: TurnBatches, answers: (() => void)[], nowMs: number): void {
-    if (this.#ready) this.#reads.confirm(this.#ready.readStates);
-    if (this.#applyIsDue(nowMs)) {
-      this.#applier.apply(this.#unapplied, batches.applied, (entry, outcomes) => {
-        const proposals = this.#proposals.takeApplied(entry.index, entry.term);
-        if (proposals) answers.push(() => this.#answerProposals(proposals, outcomes));
-      });
-      this.#stats.entriesApplied += this.#unapplied.length;
-      this.#unapplied = [];
-      this.#unappliedBytes = 0;
-      this.raft.appliedTo(this.#applier.appliedIndex);
-    }
+  apply(batches: TurnBatches, answers: (() => void)[]): void {
+    this.#reads.confirm(this.#ready!.readStates);
+    const isAwaited = this.isLeader || this.#reads.count > 0 || this.#unappliedBytes >= LIMITS.laggingBytes;
+    while (isAwaited && this.isLagging) this.#applyRun(Infinity, batches, answers);
     this.#ready = undefined;
+  }
+
+  /**
+   * Adds committed entries that nobody waits for to the applied batch: at least one, then up to `mostBytes`. Answers how
+   * many bytes those were.
+   * @throws as `apply`
+   */
+  applyLagging(batches: TurnBatches, mostBytes: number): number {
+    const before = this.#unappliedBytes;
+    if (this.isLagging) this.#applyRun(mostBytes, batches, NO_ANSWERS);
+    return before - this.#unappliedBytes;
+  }
+
+  #applyRun(mostBytes: number, batches: TurnBatches, answers: (() => void)[]): void {
+    this.#run ??= this.#takeRun(mostBytes);
+    const run = this.#run;
+    this.#applier.apply(run, batches.applied, (entry, outcomes) => {
+      const proposals = this.#proposals.takeApplied(entry.index, entry.term);
+      if (proposals) answers.push(() => this.#answerProposals(proposals, outcomes));
+    });
+    this.#run = undefined;
+    this.#stats.entriesApplied += run.length;
+    this.raft.appliedTo(this.#applier.appliedIndex);
+  }
+
+  #takeRun(mostBytes: number): Entry[] {
+    let sizeBytes = 0;
+    let count = 0;
+    for (const entry of this.#unapplied) {
+      if (count > 0 && sizeBytes + entry.data.length > mostBytes) break;
+      sizeBytes += entry.data.length;
+      count++;
+    }
+    this.#unappliedBytes -= sizeBytes;
+    return this.#unapplied.splice(0, count);
   }
 
   #answerProposals(proposals: readonly Proposal[], outcomes: readonly CommandOutcome[]): void {

@@ -37,7 +37,7 @@ interface OpenTurn {
   readonly collected: readonly Replica[];
   readonly answers: (() => void)[];
   sync: boolean;
-  stage: 'gather' | 'persist' | 'apply' | 'writeApplied';
+  stage: 'gather' | 'persist' | 'apply' | 'lag' | 'writeApplied';
   /** Of `collected`: how many have applied what they had. */
   applied: number;
 }
@@ -62,6 +62,10 @@ export class Shard {
   readonly #stats: ShardStats = emptyShardStats();
   /** Replicas that this turn, or a step before it, gave something to do. */
   #busy = new Set<Replica>();
+  /** Followers with committed entries that they have not applied, those that lag longest first. */
+  readonly #lagging = new Set<Replica>();
+  /** Some of them had to wait for the next turn. */
+  #runsAreLeft = false;
   #tickDue = false;
   /** Handing leaderships over before the worker stops: none is given back. */
   #draining = false;
@@ -119,7 +123,7 @@ export class Shard {
   }
 
   get hasWork(): boolean {
-    return this.#tickDue || this.#inbox.length > 0 || this.#busy.size > 0;
+    return this.#tickDue || this.#inbox.length > 0 || this.#busy.size > 0 || this.#runsAreLeft;
   }
 
   /** Grows with every accepted frame. */
@@ -183,13 +187,19 @@ export class Shard {
     }
     if (open.stage === 'apply') {
       for (; open.applied < open.collected.length; open.applied++) {
-        open.collected[open.applied]!.apply(this.#batches, open.answers, open.nowMs);
+        const replica = open.collected[open.applied]!;
+        replica.apply(this.#batches, open.answers);
+        if (replica.isLagging) this.#lagging.add(replica);
       }
       // What is answered is committed: a crash before the write below only means that the log is replayed. No read of
       // this worker comes before that write.
       for (const answer of open.answers) answer();
       this.#responder.send();
       this.#env.transport.flush();
+      open.stage = 'lag';
+    }
+    if (open.stage === 'lag') {
+      this.#applyLagging(open.nowMs);
       open.stage = 'writeApplied';
     }
     if (applied.count > 0) this.#writeApplied(applied);
@@ -198,6 +208,24 @@ export class Shard {
       if (replica.hasWork) this.#busy.add(replica);
     }
     this.#flushAnswers();
+  }
+
+  /**
+   * Followers apply behind everything that somebody waits for, so that acknowledgements are not late; in runs, because
+   * one run of several entries costs less than several of one; and not much in a turn, so that no turn is long.
+   */
+  #applyLagging(nowMs: number): void {
+    this.#runsAreLeft = false;
+    let sizeBytes = 0;
+    for (const replica of this.#lagging) {
+      if (!replica.isRunDue(nowMs)) continue;
+      if (sizeBytes >= LIMITS.laggingBytesPerTurn) {
+        this.#runsAreLeft = true;
+        return;
+      }
+      sizeBytes += replica.applyLagging(this.#batches, LIMITS.laggingBytesPerTurn - sizeBytes);
+      if (!replica.isLagging) this.#lagging.delete(replica);
+    }
   }
 
   #flushAnswers(): void {
@@ -230,7 +258,7 @@ export class Shard {
     this.#tickDue = false;
     for (const replica of this.#replicas.values()) {
       replica.tick(nowMs);
-      if (replica.hasWork || replica.hasUnapplied) this.#busy.add(replica);
+      if (replica.hasWork) this.#busy.add(replica);
     }
   }
 
@@ -299,6 +327,7 @@ export class Shard {
     this.#anomaly('step', error, replica.regionId);
     replica.abandon();
     this.#busy.delete(replica);
+    this.#lagging.delete(replica);
     this.#replicas.set(replica.regionId, new Replica(replica.region, this.#replicaEnv, this.#replicaStats));
   }
 

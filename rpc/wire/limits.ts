@@ -80,10 +80,13 @@ export const LIMITS = {
   entryCacheBytes: 1 * MIB,
   /** Entries handed to apply at once. */
   applyBytes: 1 * MIB,
-  /** Committed entries, their bytes and their age, up to which a follower lets them gather before it applies them. */
-  followerApplyEntries: 32,
-  followerApplyBytes: 256 * KIB,
-  followerApplyDelayMs: 50,
+  /** Committed entries of a follower that make a run: so many, so many bytes, or waiting for so long. */
+  laggingRunEntries: 16,
+  laggingRunBytes: 48 * KIB,
+  laggingRunMs: 30,
+  /** What followers apply in one turn, and what one follower may lag behind. */
+  laggingBytesPerTurn: 96 * KIB,
+  laggingBytes: 1 * MIB,
   /** Largest payload of one entry; commands of several requests share an entry up to it. */
   entryBytes: 640 * KIB,
 
