@@ -372,13 +372,14 @@ export class Dispatcher implements CallOutcomes {
     this.#batcher.sweep(nowMs);
     this.#wake(nowMs);
     if (nowMs >= this.#earliestDeadlineMs) this.#endOverdue(nowMs);
+    // Also where no call waits any more: whoever comes next should find the routes in order.
+    this.#fetchRoutes();
     if (this.#pending.count === 0) {
       this.#batcher.forget();
       this.#unrouted = [];
       this.#waiting = [];
       return;
     }
-    this.#fetchRoutes();
     this.#cancelTimer = this.#runtime.after(SWEEP_MS, this.#sweep);
   };
 
