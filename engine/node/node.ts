@@ -2,7 +2,7 @@
 
 import { createClient, serveKv, NatsTransport, type Client, type KvService } from '../../rpc/client/index.ts';
 import { connectLink, type Link } from '../../rpc/nats/index.ts';
-import { StorageFailure, errorFromCode, type MraftError } from '../../rpc/wire/errors.ts';
+import { StorageFailure, Unavailable, errorFromCode, type MraftError } from '../../rpc/wire/errors.ts';
 import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
 import type { Region } from '../../rpc/wire/region.ts';
 import type { Logger, NodeConfig } from '../config.ts';
@@ -29,6 +29,7 @@ interface Parts {
   readonly owner: RocksOwner;
   readonly routes: RouteTable;
   readonly bootEpoch: number;
+  readonly metrics: MetricsServer | undefined;
 }
 
 export class Node {
@@ -37,13 +38,13 @@ export class Node {
   readonly #owner: RocksOwner;
   readonly #routes: RouteTable;
   readonly #bootEpoch: number;
+  readonly #metrics: MetricsServer | undefined;
   readonly #startedMs = performance.now();
   readonly #pool: WorkerPool;
   #link: Link | undefined;
   #transport: LocalTransport | undefined;
   #client: Client | undefined;
   #service: KvService | undefined;
-  #metrics: MetricsServer | undefined;
   #stopping: Promise<void> | undefined;
   #fail: (error: MraftError) => void = () => {};
   /** Resolves when the node cannot go on (its disk failed); `stop` it then. */
@@ -54,19 +55,22 @@ export class Node {
    * @throws DataDirMismatch, DataDirInUse, DataDirUnusable, DiskFull, StorageFailure, InvalidConfig
    */
   static async start(config: NodeConfig, logger: Logger): Promise<Node> {
-    const dataDir = openDataDir(config.dataDir, { cluster: config.cluster, nodeId: config.nodeId });
-    const owner = await openRocks({ dir: dataDir.storeDir });
     let node: Node | undefined;
+    // First, because it can fail, and nothing of the data is touched yet.
+    const metrics = await startMetrics(config, () => node?.status());
+    let owner: RocksOwner | undefined;
     try {
+      const dataDir = openDataDir(config.dataDir, { cluster: config.cluster, nodeId: config.nodeId });
+      owner = await openRocks({ dir: dataDir.storeDir });
       const bootEpoch = nextBootEpoch(dataDir.dir, Date.now());
       const regions = openRegions(owner.store(), config);
       const routes = new RouteTable(config.nodeId, config.workers, regions);
-      node = new Node(config, logger, { owner, routes, bootEpoch }, regions);
+      node = new Node(config, logger, { owner, routes, bootEpoch, metrics }, regions);
       await node.#serve();
       return node;
     } catch (error) {
       if (node) await node.stop();
-      else await owner.close();
+      else await Promise.all([owner?.close(), metrics?.close()]);
       throw error;
     }
   }
@@ -77,6 +81,7 @@ export class Node {
     this.#owner = parts.owner;
     this.#routes = parts.routes;
     this.#bootEpoch = parts.bootEpoch;
+    this.#metrics = parts.metrics;
     this.failed = new Promise((resolve) => (this.#fail = resolve));
     const { cluster, nodeId, workers, tickMs, electionTimeoutMs, heartbeatMs, maxClockDrift } = config;
     this.#pool = new WorkerPool({
@@ -98,8 +103,7 @@ export class Node {
   }
 
   async #serve(): Promise<void> {
-    const { cluster, nodeId, nats, metricsPort } = this.#config;
-    if (metricsPort !== undefined) this.#metrics = await MetricsServer.start(metricsPort, () => this.status());
+    const { cluster, nodeId, nats } = this.#config;
     if (nats.length > 0) this.#link = await this.#connect();
     const remote = this.#link && new NatsTransport(this.#link, cluster, { ownsLink: false });
     this.#transport = new LocalTransport(nodeId, this.#pool, this.#routes, remote);
@@ -123,7 +127,7 @@ export class Node {
       name: `mraft ${cluster} node ${nodeId}`,
       keepTrying: true,
       onUnreachable: (error) => {
-        if (!warned) this.#logger.warn({ nats }, `${error.message}; trying on`);
+        if (!warned) this.#logger.warn({}, `${error.message}; trying on`);
         warned = true;
       },
       onPermissionError: (operation, subject) =>
@@ -234,6 +238,17 @@ export class Node {
       await new Promise((resolve) => setTimeout(resolve, HANDOVER_POLL_MS));
     }
   }
+}
+
+/** `readStatus` answers undefined as long as the node is starting. */
+function startMetrics(
+  config: NodeConfig,
+  readStatus: () => Promise<NodeStatus> | undefined,
+): Promise<MetricsServer> | undefined {
+  if (config.metricsPort === undefined) return undefined;
+  return MetricsServer.start(config.metricsPort, () => {
+    return readStatus() ?? Promise.reject(new Unavailable('the node is starting'));
+  });
 }
 
 /** The regions of this node: those of the store, or at the first start those that the cluster begins with. */
