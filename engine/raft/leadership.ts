@@ -1,26 +1,47 @@
 /**
  * What a peer is while it leads one term: the progress of every peer, heartbeat rounds with the reads and the lease that
- * depend on them, and a leadership transfer under way. It begins with the election and is dropped as a whole.
+ * depend on them, a change of the membership or a transfer under way, and the agreement to hibernate. It begins with the
+ * election and is dropped as a whole.
  */
 
+import { Hibernation } from './hibernation.ts';
 import { Lease } from './lease.ts';
+import { isJoint } from './membership.ts';
 import * as messages from './message.ts';
 import type { Outbox } from './outbox.ts';
 import { Progress } from './progress.ts';
-import type { Quorum } from './quorum.ts';
+import { Quorum } from './quorum.ts';
 import { entriesBytes, entryBytes } from './raft-log.ts';
 import type { RaftLog } from './raft-log.ts';
 import { ReadQueue } from './read-index.ts';
 import { Rounds } from './rounds.ts';
-import type { Entry, ProgressStatus, ProposeResult, RaftConfig, RaftMessage, ReadState } from './types.ts';
+import type {
+  Entry,
+  EntryKind,
+  Membership,
+  ProgressStatus,
+  ProposeRefusal,
+  ProposeResult,
+  RaftConfig,
+  RaftMessage,
+  ReadState,
+} from './types.ts';
 
 const NO_DATA = new Uint8Array(0);
-const TRANSFERRING: ProposeResult = Object.freeze({ ok: false, reason: 'transferring' });
-const BUSY: ProposeResult = Object.freeze({ ok: false, reason: 'busy' });
+const TRANSFERRING = refusal('transferring');
+const BUSY = refusal('busy');
+const CHANGE_PENDING = refusal('changePending');
+const JOINT = refusal('joint');
+const NOT_JOINT = refusal('notJoint');
+
+function refusal(reason: ProposeRefusal): ProposeResult {
+  return Object.freeze({ ok: false, reason });
+}
 
 /** What the parts of one replica share. */
 export interface LeadershipContext {
   readonly config: RaftConfig;
+  readonly membership: Membership;
   readonly quorum: Quorum;
   readonly log: RaftLog;
   readonly outbox: Outbox;
@@ -28,15 +49,16 @@ export interface LeadershipContext {
 
 export class Leadership {
   private readonly config: RaftConfig;
-  private readonly quorum: Quorum;
+  private membership: Membership;
+  private quorum: Quorum;
   private readonly log: RaftLog;
   private readonly outbox: Outbox;
   private readonly term: number;
-  private readonly selfSlot: number;
-  private readonly alone: boolean;
+  private selfSlot: number;
+  private alone: boolean;
   /** By slot; this peer's own counts what is durable here. */
-  private readonly progress: readonly Progress[];
-  private readonly values: Float64Array;
+  private progress: readonly Progress[];
+  private values: Float64Array;
   /** Index of the no-op: what is committed from there on is committed in this term. */
   private readonly termStart: number;
 
@@ -54,10 +76,14 @@ export class Leadership {
   private quorumCheckDueMs: number;
   private transferTargetId = 0;
   private transferDueMs = Infinity;
+  /** No change of the membership is proposed before this index is applied: one at a time, and none before the no-op. */
+  private pendingChange: number;
+  private readonly hibernation: Hibernation;
 
   constructor(context: LeadershipContext, term: number, nowMs: number) {
-    const { config, quorum, log } = context;
+    const { config, membership, quorum, log } = context;
     this.config = config;
+    this.membership = membership;
     this.quorum = quorum;
     this.log = log;
     this.outbox = context.outbox;
@@ -74,6 +100,8 @@ export class Leadership {
     this.heartbeatDueMs = nowMs + config.heartbeatMs;
     this.quorumCheckDueMs = nowMs + config.electionTimeoutMs;
     this.termStart = log.append(term, 'normal', NO_DATA).index;
+    this.pendingChange = this.termStart;
+    this.hibernation = new Hibernation(config.hibernateAfterMs, config.electionTimeoutMs, nowMs);
     log.servePeers(true);
   }
 
@@ -102,14 +130,72 @@ export class Leadership {
 
   propose(data: Uint8Array): ProposeResult {
     if (this.transferTargetId !== 0) return TRANSFERRING;
-    if (this.uncommittedBytes > 0 && this.uncommittedBytes + data.length > this.config.maxUncommittedBytes) return BUSY;
-    const entry = this.log.append(this.term, 'normal', data);
-    this.uncommittedBytes += entryBytes(entry);
+    if (this.isFull(data)) return BUSY;
+    return this.append('normal', data);
+  }
+
+  /** Appends a change of the membership; without data the one that leaves a joint configuration. */
+  proposeChange(data: Uint8Array): ProposeResult {
+    if (this.transferTargetId !== 0) return TRANSFERRING;
+    if (this.log.applied < this.pendingChange) return CHANGE_PENDING;
+    const joint = isJoint(this.membership);
+    if (data.length === 0) return joint ? this.appendChange(data) : NOT_JOINT;
+    if (joint) return JOINT;
+    return this.isFull(data) ? BUSY : this.appendChange(data);
+  }
+
+  /** Takes on the configuration that was applied. The caller drops a leader that does not vote in it. */
+  reconfigure(membership: Membership, quorum: Quorum, nowMs: number): void {
+    const { maxInflightAppends, maxInflightBytes } = this.config;
+    const before = this.progress;
+    this.progress = quorum.peers.map((peerId) => {
+      const known = before.find((progress) => progress.peerId === peerId);
+      if (known !== undefined) return known;
+      const added = new Progress(peerId, this.log.lastIndex + 1, maxInflightAppends, maxInflightBytes, nowMs);
+      added.nudge = true;
+      return added;
+    });
+    this.membership = membership;
+    this.quorum = quorum;
+    this.selfSlot = quorum.slotOf(this.config.peerId);
+    this.alone = quorum.isAlone(this.selfSlot);
+    this.values = new Float64Array(quorum.size);
+    if (!quorum.isVoter(quorum.slotOf(this.transferTargetId))) this.endTransfer();
     this.appendDue = true;
-    return { ok: true, index: entry.index, term: entry.term };
+    this.hibernation.noteActivity();
+    this.recountRounds();
+    this.advanceCommit(Infinity);
+  }
+
+  /** More is applied. A joint configuration that leaves by itself is left once the change to it is applied. */
+  applied(): void {
+    if (!this.membership.autoLeave || this.transferTargetId !== 0 || this.log.applied < this.pendingChange) return;
+    this.appendChange(NO_DATA);
+  }
+
+  /** Tells everyone what is committed, for the last time. */
+  farewell(nowMs: number): void {
+    this.startRound(nowMs);
+    this.progress.forEach((progress, slot) => {
+      if (slot !== this.selfSlot) this.sendHeartbeat(progress, nowMs);
+    });
+  }
+
+  get hibernating(): boolean {
+    return this.hibernation.hibernating;
+  }
+
+  /** Begins to heartbeat again, at once: nothing is known about what the others did meanwhile. */
+  wake(nowMs: number): void {
+    this.hibernation.wake(nowMs);
+    for (const progress of this.progress) progress.asleep = false;
+    this.heartbeatDue = true;
+    this.heartbeatDueMs = nowMs + this.config.heartbeatMs;
+    this.quorumCheckDueMs = nowMs + this.config.electionTimeoutMs;
   }
 
   readIndex(id: number): void {
+    this.hibernation.noteActivity();
     // The only voter need not ask anyone; its read waits for the no-op at most.
     if (this.alone && this.committedInTerm) this.confirmedReads.push({ id, index: this.log.commit });
     else this.reads.add(id);
@@ -127,6 +213,7 @@ export class Leadership {
       this.heartbeatDue = true;
       this.log.peersHave(this.lowestMatch(nowMs));
       this.heartbeatDueMs = nowMs + this.config.heartbeatMs;
+      if (this.hibernation.enabled) this.considerHibernation(nowMs);
     }
     return true;
   }
@@ -151,6 +238,8 @@ export class Leadership {
     }
     if (message.index > this.log.lastIndex) return false;
     if (progress.accepted(message.index)) this.advanceCommit(progress.match);
+    // Whatever became of the snapshot: the log reaches back to what the peer has.
+    if (progress.state === 'snapshot' && progress.match >= this.log.firstIndex - 1) progress.becomeReplicate();
     if (progress.next <= this.log.lastIndex) this.appendDue = true;
     if (progress.peerId === this.transferTargetId) this.continueTransfer();
     return true;
@@ -158,7 +247,9 @@ export class Leadership {
 
   onHeartbeatResponse(message: RaftMessage, nowMs: number): void {
     const progress = this.heard(message, nowMs);
-    if (progress === undefined || progress.match >= this.log.lastIndex) return;
+    if (progress === undefined) return;
+    if (this.hibernation.enabled) this.noteSleep(progress, message);
+    if (progress.match >= this.log.lastIndex) return;
     // It answers, and an append that is this old it has not answered: take it for lost.
     if (nowMs - progress.appendSentMs < this.config.heartbeatMs) return;
     progress.probeSent = false;
@@ -174,10 +265,16 @@ export class Leadership {
     this.appendDue = true;
   }
 
+  onSnapshotReport(slot: number, arrived: boolean, nowMs: number): void {
+    const progress = this.progress[slot];
+    if (progress?.state === 'snapshot') progress.snapshotDecided(arrived, nowMs);
+  }
+
   startTransfer(slot: number, nowMs: number): boolean {
     const target = this.progress[slot];
     if (target === undefined || slot === this.selfSlot || !this.quorum.isVoter(slot)) return false;
     if (target.peerId === this.transferTargetId) return true;
+    this.hibernation.noteActivity();
     this.transferTargetId = target.peerId;
     this.transferDueMs = nowMs + this.config.electionTimeoutMs;
     this.continueTransfer();
@@ -216,8 +313,32 @@ export class Leadership {
 
   progressStatus(nowMs: number): ProgressStatus[] {
     return this.progress.map((progress, slot) =>
-      progress.status(slot === this.selfSlot || nowMs - progress.heardMs < this.config.electionTimeoutMs),
+      progress.status(slot === this.selfSlot || this.isRecent(progress, nowMs), !this.quorum.isVoter(slot)),
     );
+  }
+
+  private isRecent(progress: Progress, nowMs: number): boolean {
+    return nowMs - progress.heardMs < this.config.electionTimeoutMs;
+  }
+
+  // --- proposals ----------------------------------------------------------------------------------------------------
+
+  private isFull(data: Uint8Array): boolean {
+    return this.uncommittedBytes > 0 && this.uncommittedBytes + data.length > this.config.maxUncommittedBytes;
+  }
+
+  private append(kind: EntryKind, data: Uint8Array): ProposeResult {
+    const entry = this.log.append(this.term, kind, data);
+    this.uncommittedBytes += entryBytes(entry);
+    this.appendDue = true;
+    this.hibernation.noteActivity();
+    return { ok: true, index: entry.index, term: entry.term };
+  }
+
+  private appendChange(data: Uint8Array): ProposeResult {
+    const result = this.append('confChange', data);
+    this.pendingChange = this.log.lastIndex;
+    return result;
   }
 
   // --- replication --------------------------------------------------------------------------------------------------
@@ -229,9 +350,8 @@ export class Leadership {
     while (progress.wantsAppend(last)) {
       const previous = progress.next - 1;
       const previousTerm = this.log.term(previous);
-      if (previousTerm === undefined) {
-        progress.becomeSnapshot();
-        break;
+      if (previousTerm === undefined || this.isTooFarBehind(progress)) {
+        return this.sendSnapshot(progress, nowMs) || sent;
       }
       const entries =
         previous < last ? this.log.slice(progress.next, last + 1, this.config.maxAppendBytes) : messages.NO_ENTRIES;
@@ -264,10 +384,31 @@ export class Leadership {
     progress.appendSent(entries.length, entriesBytes(entries), nowMs);
   }
 
+  private isTooFarBehind(progress: Progress): boolean {
+    return progress.state === 'probe' && this.log.applied - progress.next >= (this.config.maxCatchUpEntries ?? Infinity);
+  }
+
+  /** The configuration in force is the one at the applied index, so this is what the driver's data is of. */
+  private sendSnapshot(progress: Progress, nowMs: number): boolean {
+    const index = this.log.applied;
+    const term = this.log.term(index);
+    // A peer that is down would cost a snapshot and not get it.
+    if (term === undefined || !this.isRecent(progress, nowMs)) return false;
+    const snapshot = { index, term, membership: this.membership };
+    const { peerId } = this.config;
+    this.outbox.send(messages.snapshotOf(peerId, progress.peerId, this.term, snapshot, this.rounds.latest));
+    progress.becomeSnapshot(index);
+    return true;
+  }
+
   private sendHeartbeat(progress: Progress, nowMs: number): void {
     // Never more than what the peer is known to have: beyond it, its log may hold something else.
     const commit = Math.min(this.log.commit, progress.match);
-    this.outbox.send(messages.heartbeat(this.config.peerId, progress.peerId, this.term, commit, this.rounds.latest));
+    const { peerId } = this.config;
+    const { latest } = this.rounds;
+    this.outbox.send(
+      messages.heartbeat(peerId, progress.peerId, this.term, commit, latest, this.hibernation.asks(latest)),
+    );
     progress.sentMs = nowMs;
   }
 
@@ -302,12 +443,27 @@ export class Leadership {
     return progress;
   }
 
-  private countRounds(): void {
+  private agreedRound(): number {
     for (let slot = 0; slot < this.progress.length; slot++) {
       this.values[slot] = slot === this.selfSlot ? this.rounds.latest : this.progress[slot]!.ackedRound;
     }
-    const agreed = this.quorum.highest(this.values);
+    return this.quorum.highest(this.values);
+  }
+
+  private countRounds(): void {
+    const agreed = this.agreedRound();
     if (agreed > this.confirmedRound) this.confirmRound(agreed);
+  }
+
+  /**
+   * A quorum of the configuration before the last one need not meet one of the next. So what has proved leadership counts
+   * only as far as the present one has answered, even if that is less.
+   */
+  private recountRounds(): void {
+    const agreed = this.agreedRound();
+    this.lease.restart(this.rounds.sentMs(agreed));
+    this.confirmedRound = agreed;
+    this.reads.confirmed(agreed, this.confirmedReads);
   }
 
   private confirmRound(round: number): void {
@@ -346,7 +502,37 @@ export class Leadership {
   }
 
   private endTransfer(): void {
+    if (this.transferTargetId === 0) return;
     this.transferTargetId = 0;
     this.transferDueMs = Infinity;
+    this.applied();
+  }
+
+  // --- hibernation --------------------------------------------------------------------------------------------------
+
+  /** Asks the others to hibernate when there has been nothing to do for long enough. */
+  private considerHibernation(nowMs: number): void {
+    if (!this.hibernation.isDue(nowMs, this.rounds.latest, this.isQuiet())) return;
+    for (const progress of this.progress) progress.asleep = false;
+    this.sleepIfAgreed();
+  }
+
+  /** Everyone has everything, and nothing is under way. */
+  private isQuiet(): boolean {
+    const { log } = this;
+    const last = log.lastIndex;
+    if (log.applied < last || log.stable < last || this.transferTargetId !== 0 || this.reads.hasAny) return false;
+    if (this.confirmedReads.length > 0 || isJoint(this.membership)) return false;
+    return this.progress.every(({ state, match }) => state === 'replicate' && match === last);
+  }
+
+  private noteSleep(progress: Progress, message: RaftMessage): void {
+    progress.asleep = message.hibernate && this.hibernation.asks(message.context);
+    if (progress.asleep) this.sleepIfAgreed();
+  }
+
+  private sleepIfAgreed(): void {
+    const agreed = this.progress.every(({ asleep }, slot) => asleep || slot === this.selfSlot);
+    if (agreed && this.isQuiet()) this.hibernation.sleep();
   }
 }

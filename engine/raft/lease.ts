@@ -18,6 +18,11 @@ export class Lease {
     if (sentMs > this.fromMs) this.fromMs = sentMs;
   }
 
+  /** The quorum changed: only what a quorum of the new one has answered counts. -Infinity: nothing. */
+  restart(sentMs: number): void {
+    this.fromMs = sentMs;
+  }
+
   /**
    * Ends the lease for the rest of the term. Once TimeoutNow is sent, its receiver may be elected at any later time
    * whatever the followers have promised, and the message cannot be called back.

@@ -1,6 +1,6 @@
 /** Builders of messages. Every message has the same shape, so that the engine sees one hidden class on the hot path. */
 
-import type { Entry, MessageKind, RaftMessage } from './types.ts';
+import type { Entry, MessageKind, RaftMessage, Snapshot } from './types.ts';
 
 /** Shared by all messages without entries. */
 export const NO_ENTRIES: readonly Entry[] = Object.freeze([]) as readonly Entry[];
@@ -19,6 +19,8 @@ function message(
   hintTerm: number,
   context: number,
   transfer: boolean,
+  hibernate = false,
+  membership: RaftMessage['membership'] = undefined,
 ): RaftMessage {
   return {
     kind,
@@ -34,6 +36,8 @@ function message(
     hintTerm,
     context,
     transfer,
+    hibernate,
+    membership,
   };
 }
 
@@ -69,12 +73,31 @@ export function appendRejected(
   return message('appendResponse', from, to, term, index, 0, 0, NO_ENTRIES, true, hintIndex, hintTerm, round, false);
 }
 
-export function heartbeat(from: number, to: number, term: number, commit: number, round: number): RaftMessage {
-  return message('heartbeat', from, to, term, 0, 0, commit, NO_ENTRIES, false, 0, 0, round, false);
+export function heartbeat(
+  from: number,
+  to: number,
+  term: number,
+  commit: number,
+  round: number,
+  hibernate: boolean,
+): RaftMessage {
+  return message('heartbeat', from, to, term, 0, 0, commit, NO_ENTRIES, false, 0, 0, round, false, hibernate);
 }
 
-export function heartbeatResponse(from: number, to: number, term: number, round: number): RaftMessage {
-  return message('heartbeatResponse', from, to, term, 0, 0, 0, NO_ENTRIES, false, 0, 0, round, false);
+export function heartbeatResponse(
+  from: number,
+  to: number,
+  term: number,
+  round: number,
+  hibernate: boolean,
+): RaftMessage {
+  return message('heartbeatResponse', from, to, term, 0, 0, 0, NO_ENTRIES, false, 0, 0, round, false, hibernate);
+}
+
+/** Asks the driver to send its data as of `snapshot.index`; the receiver's driver steps it once the data is there. */
+export function snapshotOf(from: number, to: number, term: number, snapshot: Snapshot, round: number): RaftMessage {
+  const { index, term: logTerm, membership } = snapshot;
+  return message('snapshot', from, to, term, index, logTerm, 0, NO_ENTRIES, false, 0, 0, round, false, false, membership);
 }
 
 /** A vote or pre-vote for `term`, by a candidate whose log ends at (`lastIndex`, `lastTerm`). */

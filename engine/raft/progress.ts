@@ -1,6 +1,7 @@
 /**
  * What a leader knows of one peer's log, and how it replicates to it: `probe` sends one append at a time until the
- * logs are known to agree, `replicate` sends optimistically within a window, `snapshot` sends none (reserved).
+ * logs are known to agree, `replicate` sends optimistically within a window, `snapshot` sends none until the snapshot that
+ * is under way has arrived or failed.
  */
 
 import { Inflights } from './inflights.ts';
@@ -18,6 +19,10 @@ export class Progress {
   probeSent = false;
   /** An append is due even if it carries no entry: only its answer tells whether the logs still agree. */
   nudge = false;
+  /** In the snapshot state: the index of the one that is under way. */
+  pendingSnapshot = 0;
+  /** It agreed to hibernate, and was not heard otherwise since. */
+  asleep = false;
   /** Highest heartbeat round that was echoed. */
   ackedRound = 0;
   /** When the peer was last heard in this term. */
@@ -60,8 +65,7 @@ export class Progress {
     if (this.next <= index) this.next = index + 1;
     if (this.state === 'replicate') {
       this.inflights.freeUpTo(index);
-    } else if (index >= this.match) {
-      // Also out of the snapshot state: its log has reached what this leader still keeps.
+    } else if (this.state === 'probe' && index >= this.match) {
       this.becomeReplicate();
     }
     return advanced;
@@ -77,7 +81,7 @@ export class Progress {
       this.becomeProbe();
       return true;
     }
-    if (this.next - 1 !== rejectedIndex) return false;
+    if (this.state === 'snapshot' || this.next - 1 !== rejectedIndex) return false;
     this.next = Math.max(Math.min(rejectedIndex, hintIndex + 1), this.match + 1);
     this.probeSent = false;
     this.nudge = true;
@@ -94,25 +98,43 @@ export class Progress {
 
   becomeReplicate(): void {
     this.state = 'replicate';
+    this.pendingSnapshot = 0;
     this.next = this.match + 1;
     this.probeSent = false;
     this.nudge = false;
     this.inflights.clear();
   }
 
-  /** The peer needs entries that the log no longer has. It gets heartbeats only, until its log has caught up otherwise. */
-  becomeSnapshot(): void {
+  /** The peer needs a snapshot, and one at `index` is on its way. It gets heartbeats only until that is decided. */
+  becomeSnapshot(index: number): void {
     this.state = 'snapshot';
+    this.pendingSnapshot = index;
+    this.probeSent = false;
     this.nudge = false;
     this.inflights.clear();
   }
 
-  status(recentlyActive: boolean): ProgressStatus {
+  /**
+   * The snapshot has arrived, or not. The next probe waits until the peer is heard: an answer to the snapshot says more,
+   * and a failure is not tried again at once.
+   */
+  snapshotDecided(arrived: boolean, nowMs: number): void {
+    const { pendingSnapshot } = this;
+    this.becomeProbe();
+    if (arrived) this.next = Math.max(this.next, pendingSnapshot + 1);
+    this.pendingSnapshot = 0;
+    this.probeSent = true;
+    this.appendSentMs = nowMs;
+  }
+
+  status(recentlyActive: boolean, learner: boolean): ProgressStatus {
     return {
       peerId: this.peerId,
       state: this.state,
       match: this.match,
       next: this.next,
+      pendingSnapshot: this.pendingSnapshot,
+      learner,
       inflightMessages: this.inflights.count,
       inflightBytes: this.inflights.sizeBytes,
       recentlyActive,

@@ -1,7 +1,10 @@
 /**
  * Who votes, and what a quorum of them agrees on. Peers are known by slot, their position in `peers`, so that whoever
- * counts keeps plain arrays. The halves are majorities that must all agree: one now, two while a configuration is joint.
+ * counts keeps plain arrays. The halves are majorities that must all agree: one, or two while a configuration is joint.
+ * Learners have slots, because they are replicated to, and are in no half.
  */
+
+import type { Membership } from './types.ts';
 
 export type TallyResult = 'won' | 'lost' | 'pending';
 
@@ -11,10 +14,15 @@ export class Quorum {
   private readonly halves: readonly (readonly number[])[];
   private readonly sorted: Float64Array;
 
-  constructor(voters: readonly number[]) {
-    this.peers = [...new Set(voters)].sort((a, b) => a - b);
-    this.halves = [this.peers.map((_, slot) => slot)];
+  constructor(voters: readonly number[], votersOutgoing: readonly number[] = [], learners: readonly number[] = []) {
+    this.peers = [...new Set([...voters, ...votersOutgoing, ...learners])].sort((a, b) => a - b);
+    const halves = votersOutgoing.length > 0 ? [voters, votersOutgoing] : [voters];
+    this.halves = halves.map((half) => [...new Set(half)].map((peerId) => this.slotOf(peerId)));
     this.sorted = new Float64Array(this.peers.length);
+  }
+
+  static of({ voters, votersOutgoing, learners }: Membership): Quorum {
+    return new Quorum(voters, votersOutgoing, learners);
   }
 
   get size(): number {

@@ -2,8 +2,9 @@
  * The log of one replica: what the store has (a LogReader) under a window of recent entries in memory.
  *
  * Invariants, with `last` the last index:
- *   applied <= applying <= min(commit, stable), stable <= handed <= last, commit <= last, and the window covers
- *   (min(stable, commit), last], so that the store is never asked for what it may not have in its final form.
+ *   truncated <= applied <= applying <= min(commit, stable), stable <= handed <= last, commit <= last, and the window
+ *   covers (min(stable, commit), last], so that the store is never asked for what it may not have in its final form.
+ * While a snapshot is being installed, applied and stable lie below what it has truncated, and nothing is handed out.
  * Entries are kept by reference, never copied or changed: their data may lie in a buffer of the network, which one small
  * entry keeps alive. So a follower keeps nothing that is applied, and a leader only what some peer may still need.
  */
@@ -72,11 +73,21 @@ export class RaftLog {
   private stableValue: number;
   /** Last index handed out to be persisted. */
   private handed: number;
+  /** Entries up to here are compacted away, or are in a snapshot; the term of the last is still known. */
+  private truncatedIndex: number;
+  private truncatedTerm: number;
+  /** A snapshot has replaced this log, and is not durable yet. */
+  private restoring = false;
+  /** The last entry that changes the membership and was appended since the start. */
+  private changeIndex = 0;
 
   constructor(store: LogReader, commit: number, applied: number, config: RaftConfig) {
     const last = store.lastIndex;
     invariant(applied <= last, `applied ${applied} is beyond the log, which ends at ${last}`);
     invariant(commit <= last, `commit ${commit} is beyond the log, which ends at ${last}`);
+    this.truncatedIndex = store.firstIndex - 1;
+    this.truncatedTerm = store.term(this.truncatedIndex) ?? 0;
+    invariant(applied >= this.truncatedIndex, `applied ${applied} is below the log, which begins at ${store.firstIndex}`);
     this.store = store;
     this.cacheBytes = config.entryCacheBytes;
     this.cacheLimitBytes = config.entryCacheBytes + config.maxUncommittedBytes;
@@ -93,7 +104,7 @@ export class RaftLog {
   }
 
   get firstIndex(): number {
-    return Math.min(this.store.firstIndex, this.windowFirst);
+    return this.truncatedIndex + 1;
   }
 
   get lastIndex(): number {
@@ -120,6 +131,16 @@ export class RaftLog {
     return this.handed < this.lastIndexValue;
   }
 
+  /** Whether what is to be persisted next includes a change of the membership. */
+  get hasUnstableChange(): boolean {
+    return this.changeIndex > this.handed;
+  }
+
+  /** A snapshot has replaced the log, and is not installed. */
+  get isRestoring(): boolean {
+    return this.restoring;
+  }
+
   get hasCommitted(): boolean {
     return this.applying < this.commitValue && this.applying < this.stableValue;
   }
@@ -130,6 +151,7 @@ export class RaftLog {
     if (index > this.lastIndexValue) return undefined;
     if (index >= this.windowFirst) return this.window[index - this.windowFirst]!.term;
     if (index === this.windowFirst - 1) return this.termBeforeWindow;
+    if (index <= this.truncatedIndex) return index === this.truncatedIndex ? this.truncatedTerm : undefined;
     return this.store.term(index);
   }
 
@@ -186,7 +208,7 @@ export class RaftLog {
    * alone would mistake what was overwritten for what overwrote it.
    */
   stableTo(index: number, term: number): void {
-    if (index <= this.stableValue || this.term(index) !== term) return;
+    if (index <= this.stableValue || this.restoring || this.term(index) !== term) return;
     this.stableValue = index;
     if (this.handed < index) this.handed = index;
     this.trim();
@@ -200,11 +222,66 @@ export class RaftLog {
     return entries;
   }
 
-  appliedTo(index: number): void {
+  /** Returns whether that is news: a report may come late, when a snapshot has overtaken it. */
+  appliedTo(index: number, term: number): boolean {
     if (index > this.applying) broken(`applied ${index} was not handed out, only up to ${this.applying}`);
-    if (index <= this.appliedValue) return;
+    if (index <= this.appliedValue || index < this.truncatedIndex) return false;
+    if (this.term(index) !== term) broken(`applied ${index} of term ${term}, and ${this.term(index)} is committed there`);
     this.appliedValue = index;
     this.trim();
+    return true;
+  }
+
+  /**
+   * Whether a change of the membership is committed and not applied: then this peer may not know who votes
+   * (etcd: such a peer does not campaign). Reads what is not applied, so it is for rare occasions.
+   */
+  hasUnappliedChange(maxBytes: number): boolean {
+    for (let index = this.appliedValue + 1; index <= this.commitValue;) {
+      const entries = this.slice(index, this.commitValue + 1, maxBytes);
+      if (entries.some((entry) => entry.kind === 'confChange')) return true;
+      index += entries.length;
+    }
+    return false;
+  }
+
+  /** The store may forget entries up to `index` from now on; they must be applied. */
+  compactTo(index: number): void {
+    if (index > this.appliedValue) broken(`entries up to ${index} would be compacted, and ${this.appliedValue} is applied`);
+    if (index <= this.truncatedIndex) return;
+    const term = this.term(index);
+    if (term === undefined) broken(`the log has no entry ${index}`);
+    this.drop(index + 1 - this.windowFirst);
+    this.truncatedIndex = index;
+    this.truncatedTerm = term;
+  }
+
+  /** A snapshot takes the place of the whole log, which it passes or contradicts. It is durable with `restored`. */
+  restore(index: number, term: number): void {
+    if (index <= this.commitValue) broken(`a snapshot at ${index} would undo what is committed up to ${this.commitValue}`);
+    this.window = [];
+    this.windowBytes = 0;
+    this.windowFirst = index + 1;
+    this.termBeforeWindow = term;
+    this.lastIndexValue = index;
+    this.lastTermValue = term;
+    this.truncatedIndex = index;
+    this.truncatedTerm = term;
+    this.stableValue = Math.min(this.stableValue, this.appliedValue);
+    this.commitValue = index;
+    this.applying = index;
+    this.handed = index;
+    this.changeIndex = 0;
+    this.restoring = true;
+  }
+
+  /** The snapshot at `index` is installed. Returns whether it is the latest: another may have come meanwhile. */
+  restored(index: number): boolean {
+    if (!this.restoring || index !== this.truncatedIndex) return false;
+    this.restoring = false;
+    this.stableValue = index;
+    this.appliedValue = index;
+    return true;
   }
 
   /** A leader keeps applied entries within the cache's size, others none. */
@@ -224,6 +301,7 @@ export class RaftLog {
       const start = from - this.windowFirst;
       return this.window.slice(start, prefixEnd(this.window, start, to - this.windowFirst, maxBytes));
     }
+    if (from <= this.truncatedIndex) broken(`entry ${from} is compacted away`);
     const stored = this.store.entries(from, Math.min(to, this.windowFirst), maxBytes);
     if (stored[0]?.index !== from) broken(`the log has no entry ${from}`);
     // The store counts data only.
@@ -241,8 +319,8 @@ export class RaftLog {
    * makes it a binary search.
    */
   agreement(index: number, term: number): LogPosition {
-    const first = this.firstIndex - 1;
-    let low = first;
+    // Below the log the position itself is all that can be said.
+    let low = Math.min(this.truncatedIndex, index);
     let high = Math.min(index, this.lastIndexValue);
     while (low < high) {
       const middle = low + Math.ceil((high - low) / 2);
@@ -265,6 +343,7 @@ export class RaftLog {
     if (entry.index !== this.lastIndexValue + 1) broken(`entry ${entry.index} does not follow ${this.lastIndexValue}`);
     if (entry.term < this.lastTermValue) broken(`an entry of term ${entry.term} follows one of ${this.lastTermValue}`);
     this.window.push(entry);
+    if (entry.kind === 'confChange') this.changeIndex = entry.index;
     this.windowBytes += entryBytes(entry);
     this.lastIndexValue = entry.index;
     this.lastTermValue = entry.term;
@@ -285,6 +364,7 @@ export class RaftLog {
     }
     this.stableValue = Math.min(this.stableValue, index - 1);
     this.handed = Math.min(this.handed, index - 1);
+    this.changeIndex = Math.min(this.changeIndex, index - 1);
   }
 
   /** Drops what is applied and beyond the cache's size; what is not applied only in an emergency. */

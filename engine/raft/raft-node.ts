@@ -5,13 +5,16 @@ import { Campaign } from './campaign.ts';
 import type { CampaignKind } from './campaign.ts';
 import { acceptAppend } from './follower.ts';
 import { Leadership } from './leadership.ts';
+import { changeMembership, isMember } from './membership.ts';
 import * as messages from './message.ts';
 import { Outbox } from './outbox.ts';
 import { Quorum } from './quorum.ts';
 import { RaftLog } from './raft-log.ts';
 import type {
+  ConfChange,
   Entry,
   HardState,
+  Membership,
   ProposeResult,
   RaftConfig,
   RaftMessage,
@@ -21,6 +24,7 @@ import type {
   Ready,
   ReadState,
   Role,
+  Snapshot,
 } from './types.ts';
 
 const NOT_LEADER = Object.freeze({ ok: false, reason: 'notLeader' } as const);
@@ -36,7 +40,13 @@ export class RaftNode {
   private readonly config: RaftConfig;
   private readonly log: RaftLog;
   private readonly outbox = new Outbox();
-  private readonly quorum: Quorum;
+  /** The configuration that is applied, and the same for counting. */
+  private membershipValue: Membership;
+  private quorum: Quorum;
+  /** A snapshot to be installed that no Ready has handed out yet. */
+  private snapshotDue: Snapshot | undefined;
+  /** The one of the Ready that is out. */
+  private snapshotOut: Snapshot | undefined;
 
   private roleValue: Role = 'follower';
   private termValue: number;
@@ -56,8 +66,15 @@ export class RaftNode {
   private electionDueMs = 0;
   /** Until then this peer has promised its vote to nobody else, because it heard a leader or cannot know whether it did. */
   private promisedUntilMs: number;
+  /** As a follower: it agreed to hibernate, and has no election timer until it wakes. */
+  private asleep = false;
+  /** Latest round of this term's leader that was heard. */
+  private heardRound = 0;
+  /** The driver says that the leader's node is lost: no sleep until that leader is heard awake. */
+  private leaderLost = false;
 
-  private entriesOut = false;
+  /** The entries or the snapshot of the last Ready are not reported as persisted. */
+  private writeOut = false;
   /** Role or leader changed since the last Ready: the driver gets to see it even if there is nothing to do. */
   private standingChanged = false;
   private refusedCount = 0;
@@ -71,7 +88,8 @@ export class RaftNode {
     invariant(maxClockDrift >= 0 && maxClockDrift < 1, 'a clock drifts by a share of time');
     this.config = config;
     this.peerId = config.peerId;
-    this.quorum = new Quorum(config.voters);
+    this.membershipValue = start.membership;
+    this.quorum = Quorum.of(start.membership);
     this.log = new RaftLog(start.log, start.hardState.commit, start.applied, config);
     this.termValue = start.hardState.term;
     this.vote = start.hardState.vote;
@@ -112,6 +130,16 @@ export class RaftNode {
     return this.log.lastIndex;
   }
 
+  /** The configuration in force here, which is that of the applied index. */
+  get membership(): Membership {
+    return this.membershipValue;
+  }
+
+  /** Neither time nor ticks mean anything to this peer until something wakes it; a driver need not tick it. */
+  get isHibernating(): boolean {
+    return this.leadership !== undefined ? this.leadership.hibernating : this.asleep;
+  }
+
   /** Messages that no correct peer sends, and that were dropped. */
   get refusedMessages(): number {
     return this.refusedCount;
@@ -134,6 +162,8 @@ export class RaftNode {
       lastIndex: this.log.lastIndex,
       leaseUntilMs: this.leadership?.leaseUntilMs ?? -Infinity,
       transferTarget: this.leadership?.transferTarget ?? 0,
+      membership: this.membershipValue,
+      hibernating: this.isHibernating,
       progress: this.leadership?.progressStatus(this.nowMs) ?? [],
     };
   }
@@ -143,6 +173,7 @@ export class RaftNode {
   /** Time passed. Cheap when nothing is due. */
   tick(nowMs: number): void {
     const now = this.advanceTime(nowMs);
+    if (this.isHibernating) return;
     if (this.leadership !== undefined) {
       if (!this.leadership.tick(now)) this.becomeFollower(this.termValue, 0);
     } else if (now >= this.electionDueMs) {
@@ -161,6 +192,7 @@ export class RaftNode {
       this.refusedCount++;
       return;
     }
+    if (this.isHibernating && this.isWokenBy(message)) this.wakeUp(now);
     if (message.kind === 'vote' || message.kind === 'preVote') {
       this.onVoteRequest(message, now);
       return;
@@ -191,13 +223,44 @@ export class RaftNode {
       case 'timeoutNow':
         this.onTimeoutNow(message);
         break;
+      case 'snapshot':
+        this.onSnapshot(message, now);
+        break;
     }
   }
 
   /** Appends one entry to a leader's log. It takes effect if and when it comes back as committed with this term. */
   propose(data: Uint8Array, nowMs: number): ProposeResult {
     this.advanceTime(nowMs);
-    return this.leadership === undefined ? NOT_LEADER : this.leadership.propose(data);
+    if (this.leadership === undefined) return NOT_LEADER;
+    if (this.leadership.hibernating) this.leadership.wake(this.nowMs);
+    return this.leadership.propose(data);
+  }
+
+  /**
+   * Proposes a change of the membership; `data` is opaque, and without data it is the one that leaves a joint
+   * configuration. One at a time: refused until the one before is applied here. It takes effect where it is applied,
+   * by `applyConfChange`. The caller makes sure that the change can follow the present configuration
+   * (`changeMembership` throws if not).
+   */
+  proposeConfChange(data: Uint8Array, nowMs: number): ProposeResult {
+    this.advanceTime(nowMs);
+    if (this.leadership === undefined) return NOT_LEADER;
+    if (this.leadership.hibernating) this.leadership.wake(this.nowMs);
+    return this.leadership.proposeChange(data);
+  }
+
+  /**
+   * The driver applies an entry of kind confChange, and this is what it says. To be called before `appliedTo` reports that
+   * entry, and not at all for a change that the driver decides to ignore, on every replica alike. Returns the new
+   * configuration, which the driver persists along with the applied index. A leader that does not vote in it steps down.
+   *
+   * @throws InvalidArgument when the change cannot follow the present configuration: then it is to be ignored
+   */
+  applyConfChange(change: ConfChange): Membership {
+    const membership = changeMembership(this.membershipValue, change);
+    this.reconfigure(membership);
+    return membership;
   }
 
   /**
@@ -207,6 +270,7 @@ export class RaftNode {
   campaign(nowMs: number): void {
     const now = this.advanceTime(nowMs);
     if (this.leadership !== undefined || (now < this.promisedUntilMs && !this.alone)) return;
+    this.asleep = false;
     this.resetElectionTimer();
     this.startCampaign('preVote', false);
   }
@@ -218,6 +282,7 @@ export class RaftNode {
   readIndex(id: number, nowMs: number): ReadIndexResult {
     this.advanceTime(nowMs);
     if (this.leadership === undefined) return NOT_LEADER;
+    if (this.leadership.hibernating) this.leadership.wake(this.nowMs);
     this.leadership.readIndex(id);
     return READ_TAKEN;
   }
@@ -228,12 +293,46 @@ export class RaftNode {
    */
   transferLeadership(toPeerId: number, nowMs: number): boolean {
     const now = this.advanceTime(nowMs);
-    return this.leadership?.startTransfer(this.quorum.slotOf(toPeerId), now) ?? false;
+    if (this.leadership === undefined) return false;
+    if (this.leadership.hibernating) this.leadership.wake(now);
+    return this.leadership.startTransfer(this.quorum.slotOf(toPeerId), now);
   }
 
   /** Messages to the peer were lost: stop sending to it on trust. */
   reportUnreachable(peerId: number): void {
     this.leadership?.onUnreachable(this.quorum.slotOf(peerId));
+  }
+
+  /**
+   * What became of a snapshot message: the peer has installed it, or it failed anywhere on the way. The driver reports each
+   * one, sooner or later: nothing else is sent to the peer before, unless it catches up without it.
+   */
+  reportSnapshot(peerId: number, arrived: boolean): void {
+    this.leadership?.onSnapshotReport(this.quorum.slotOf(peerId), arrived, this.nowMs);
+  }
+
+  /** The driver wants this peer to be awake: no effect unless it hibernates. */
+  wake(nowMs: number): void {
+    const now = this.advanceTime(nowMs);
+    if (this.isHibernating) this.wakeUp(now);
+  }
+
+  /** The node of a peer is lost. Wakes this peer if that one is a member of its group, and no other group. */
+  reportNodeLost(peerId: number, nowMs: number): void {
+    const now = this.advanceTime(nowMs);
+    if (this.quorum.slotOf(peerId) < 0) return;
+    if (peerId === this.leaderId || this.leaderId === 0) this.leaderLost = true;
+    if (this.isHibernating) this.wakeUp(now);
+  }
+
+  /**
+   * The driver's log may forget entries up to `index`, which must be applied. It does so after this call; the term of
+   * `index` stays known to it.
+   *
+   * @throws Internal when `index` is beyond what is applied
+   */
+  compactTo(index: number): void {
+    this.log.compactTo(index);
   }
 
   // --- what it wants done -------------------------------------------------------------------------------------------
@@ -245,6 +344,7 @@ export class RaftNode {
       this.log.hasCommitted ||
       !this.outbox.empty ||
       this.standingChanged ||
+      this.snapshotDue !== undefined ||
       this.hardStateChanged ||
       (this.leadership !== undefined && this.leadership.hasWork)
     );
@@ -252,10 +352,10 @@ export class RaftNode {
 
   /**
    * Everything that is to be done now. The messages must leave at `nowMs` or later.
-   * @throws Internal while the entries of the last Ready are not reported as persisted.
+   * @throws Internal while the entries or the snapshot of the last Ready are not reported as persisted.
    */
   ready(nowMs: number): Ready {
-    invariant(!this.entriesOut, 'a Ready was asked for before the entries of the last one were persisted');
+    invariant(!this.writeOut, 'a Ready was asked for before the entries of the last one were persisted');
     const now = this.advanceTime(nowMs);
     this.standingChanged = false;
     this.leadership?.flush(now);
@@ -268,12 +368,16 @@ export class RaftNode {
       atOnce = [];
     }
     const entries = this.log.hasUnstable ? this.log.takeUnstable() : NO_ENTRIES;
-    this.entriesOut = entries.length > 0;
+    const snapshot = this.snapshotDue;
+    this.snapshotOut = snapshot;
+    this.snapshotDue = undefined;
+    this.writeOut = snapshot !== undefined || entries.length > 0;
     return {
       messages: atOnce,
+      snapshot,
       hardState,
       entries,
-      mustSync: hardState !== undefined || entries.length > 0,
+      mustSync: hardState !== undefined || entries.length > 0 || snapshot !== undefined,
       durableMessages: durable,
       committed: this.log.hasCommitted ? this.log.takeCommitted(this.config.maxApplyBytes) : NO_ENTRIES,
       readStates: this.leadership?.hasReads ? this.leadership.takeReads() : NO_READS,
@@ -281,19 +385,45 @@ export class RaftNode {
   }
 
   /**
-   * The entries of the last Ready are durable; the arguments are those of its last entry (0, 0 if it had none).
-   * Messages may have been stepped in between: entries that were replaced meanwhile are not taken for durable.
+   * The entries of the last Ready are durable; the arguments are those of its last entry, or of its snapshot if it had no
+   * entry (0, 0 if it had neither). Messages may have been stepped in between: entries that were replaced meanwhile are not
+   * taken for durable. Index and term name one entry and all before it, and only one write is out, so an entry that was
+   * replaced, and by a later leader put back, is what the disk holds.
    */
   persisted(lastIndex: number, lastTerm: number): void {
-    this.entriesOut = false;
+    this.writeOut = false;
+    if (this.snapshotOut !== undefined) this.snapshotInstalled(this.snapshotOut);
     if (lastIndex === 0) return;
     this.log.stableTo(lastIndex, lastTerm);
     this.leadership?.persisted();
   }
 
-  /** The state machine's data holds everything up to `index`. */
-  appliedTo(index: number): void {
-    this.log.appliedTo(index);
+  /**
+   * The state machine's data holds everything up to the entry of `index` and `term`. A report that a snapshot has overtaken
+   * says nothing.
+   *
+   * @throws Internal when that entry was not handed out
+   */
+  appliedTo(index: number, term: number): void {
+    if (this.log.appliedTo(index, term)) this.leadership?.applied();
+  }
+
+  // --- configuration ------------------------------------------------------------------------------------------------
+
+  private reconfigure(membership: Membership): void {
+    this.membershipValue = membership;
+    this.quorum = Quorum.of(membership);
+    // Votes were counted by the slots, and the majority, of the configuration before.
+    if (this.campaignValue !== undefined) this.becomeFollower(this.termValue, 0);
+    const { leadership } = this;
+    if (leadership === undefined) return;
+    if (this.quorum.isVoter(this.quorum.slotOf(this.peerId))) {
+      leadership.reconfigure(membership, this.quorum, this.nowMs);
+      return;
+    }
+    // The others may need this peer's word that the change is committed: without it they count this peer still.
+    leadership.farewell(this.nowMs);
+    this.becomeFollower(this.termValue, 0);
   }
 
   // --- elections ----------------------------------------------------------------------------------------------------
@@ -305,6 +435,8 @@ export class RaftNode {
   private startCampaign(kind: CampaignKind, transfer: boolean): void {
     const slot = this.quorum.slotOf(this.peerId);
     if (!this.quorum.isVoter(slot)) return;
+    // Who has not applied a change that is committed does not know whose votes count.
+    if (this.log.isRestoring || this.log.hasUnappliedChange(this.config.maxApplyBytes)) return;
     const campaign = new Campaign(kind, this.quorum);
     this.campaignValue = campaign;
     this.leaderId = 0;
@@ -323,7 +455,7 @@ export class RaftNode {
     // A pre-vote names the term that the vote would have, and leaves this peer's own as it is.
     const term = kind === 'vote' ? this.termValue : this.termValue + 1;
     for (const peerId of this.quorum.peers) {
-      if (peerId === this.peerId) continue;
+      if (peerId === this.peerId || !this.quorum.isVoter(this.quorum.slotOf(peerId))) continue;
       const request = messages.voteRequest(
         kind,
         this.peerId,
@@ -348,8 +480,8 @@ export class RaftNode {
     this.leaderId = this.peerId;
     this.standingChanged = true;
     this.campaignValue = undefined;
-    const { config, quorum, log, outbox } = this;
-    this.leadership = new Leadership({ config, quorum, log, outbox }, this.termValue, this.nowMs);
+    const { config, membershipValue: membership, quorum, log, outbox } = this;
+    this.leadership = new Leadership({ config, membership, quorum, log, outbox }, this.termValue, this.nowMs);
   }
 
   private onVoteRequest(message: RaftMessage, now: number): void {
@@ -418,8 +550,8 @@ export class RaftNode {
 
   /** An append or a heartbeat of an older term: its sender must learn that it leads no more. */
   private onOldTerm(message: RaftMessage): void {
-    if (message.kind !== 'append' && message.kind !== 'heartbeat') return;
-    this.outbox.send(messages.heartbeatResponse(this.peerId, message.from, this.termValue, 0));
+    if (message.kind !== 'append' && message.kind !== 'heartbeat' && message.kind !== 'snapshot') return;
+    this.outbox.send(messages.heartbeatResponse(this.peerId, message.from, this.termValue, 0, false));
   }
 
   // --- following ----------------------------------------------------------------------------------------------------
@@ -428,10 +560,13 @@ export class RaftNode {
     if (term > this.termValue) {
       this.termValue = term;
       this.vote = 0;
+      this.heardRound = 0;
+      this.leaderLost = false;
     }
     if (this.roleValue !== 'follower' || this.leaderId !== leaderId) this.standingChanged = true;
     this.roleValue = 'follower';
     this.leaderId = leaderId;
+    this.asleep = false;
     if (this.leadership !== undefined) this.log.servePeers(false);
     this.leadership = undefined;
     this.campaignValue = undefined;
@@ -463,7 +598,73 @@ export class RaftNode {
       return;
     }
     this.log.commitTo(message.commit);
-    this.outbox.send(messages.heartbeatResponse(this.peerId, message.from, this.termValue, message.context));
+    this.asleep = this.fallsAsleep(message);
+    const { from, context } = message;
+    this.outbox.send(messages.heartbeatResponse(this.peerId, from, this.termValue, context, this.asleep));
+  }
+
+  /**
+   * A snapshot whose data the driver has received. It takes the place of a log that does not reach to it or contradicts it
+   * (thesis figure 5.3); one that this log has passed is only answered.
+   */
+  private onSnapshot(message: RaftMessage, now: number): void {
+    const { index, logTerm: term, membership } = message;
+    const wellFormed = membership !== undefined && term > 0 && term <= message.term;
+    if (!wellFormed || !this.heardLeader(message.from, now)) {
+      this.refusedCount++;
+      return;
+    }
+    if (index > this.log.commit) {
+      if (this.log.term(index) === term) this.log.commitTo(index);
+      else if (isMember(membership, this.peerId)) this.restore({ index, term, membership });
+    }
+    const { commit } = this.log;
+    this.outbox.acknowledge(messages.appendAccepted(this.peerId, message.from, this.termValue, commit, message.context));
+  }
+
+  private restore(snapshot: Snapshot): void {
+    this.log.restore(snapshot.index, snapshot.term);
+    this.snapshotDue = snapshot;
+  }
+
+  private snapshotInstalled({ index, membership }: Snapshot): void {
+    this.snapshotOut = undefined;
+    if (this.log.restored(index)) this.reconfigure(membership);
+  }
+
+  // --- hibernation --------------------------------------------------------------------------------------------------
+
+  /** Whether this follower agrees to sleep: it has all that its leader has, and the wish is not an old one. */
+  private fallsAsleep(heartbeat: RaftMessage): boolean {
+    const { log } = this;
+    const fresh = heartbeat.context > this.heardRound;
+    if (fresh) this.heardRound = heartbeat.context;
+    if (!heartbeat.hibernate) {
+      this.leaderLost = false;
+      return false;
+    }
+    // A wish that was heard before may come again: it is answered as it was.
+    if (this.leaderLost || (!fresh && !this.asleep)) return false;
+    return heartbeat.commit === log.lastIndex && log.applied === log.lastIndex && log.stable === log.lastIndex;
+  }
+
+  /** Whatever a member says wakes this peer, except what keeps it asleep. */
+  private isWokenBy(message: RaftMessage): boolean {
+    if (this.quorum.slotOf(message.from) < 0) return message.term > this.termValue && message.kind !== 'preVote';
+    return !message.hibernate || message.term !== this.termValue;
+  }
+
+  private wakeUp(now: number): void {
+    if (this.leadership !== undefined) {
+      this.leadership.wake(now);
+      return;
+    }
+    this.asleep = false;
+    this.resetElectionTimer();
+    if (this.leaderLost || this.leaderId === 0) return;
+    // As far as it knows its leader is there and only asleep: it wakes it, and elects no other before it could answer.
+    this.promisedUntilMs = now + this.config.electionTimeoutMs;
+    this.outbox.send(messages.heartbeatResponse(this.peerId, this.leaderId, this.termValue, 0, false));
   }
 
   // --- time and hard state ------------------------------------------------------------------------------------------
@@ -482,9 +683,14 @@ export class RaftNode {
     return this.termValue !== this.savedTerm || this.vote !== this.savedVote;
   }
 
-  /** The commit travels along; alone it is not worth a write, because it is learned again and `applied` bounds it. */
+  /**
+   * The commit travels along; alone it is not worth a write, because it is learned again and `applied` bounds it. With one
+   * exception: whoever has a change of the membership in its log, has it from a leader that had applied the change before
+   * it, and said so by its commit. Forgetting that, it could campaign by a configuration that is two changes old, whose
+   * majorities need not meet those of today.
+   */
   private takeHardState(): HardState | undefined {
-    if (!this.hardStateChanged) return undefined;
+    if (!this.hardStateChanged && !this.log.hasUnstableChange) return undefined;
     this.savedTerm = this.termValue;
     this.savedVote = this.vote;
     return { term: this.termValue, vote: this.vote, commit: this.log.commit };

@@ -22,6 +22,11 @@ export class ReadQueue {
     return this.waiting.length > 0;
   }
 
+  /** Whether reads wait for anything. */
+  get hasAny(): boolean {
+    return this.waiting.length > 0 || this.sent.length > 0;
+  }
+
   add(id: number): void {
     this.waiting.push(id);
   }

@@ -9,7 +9,7 @@ export interface Entry {
   readonly term: number;
   readonly index: number;
   readonly kind: EntryKind;
-  /** Opaque to the core. Empty: the no-op of a new leader. */
+  /** Opaque to the core. Empty: the no-op of a new leader, or the change that leaves a joint configuration. */
   readonly data: Uint8Array;
 }
 
@@ -18,6 +18,43 @@ export interface HardState {
   /** The peer voted for in `term`, 0: none. */
   readonly vote: number;
   readonly commit: number;
+}
+
+/**
+ * Who belongs to the group. `votersOutgoing` is empty but for a joint configuration, in which a majority of it and one of
+ * `voters` must agree on everything. No peer is both a voter and a learner.
+ */
+export interface Membership {
+  readonly voters: readonly number[];
+  readonly votersOutgoing: readonly number[];
+  /** Are replicated to, count in no quorum and do not campaign. */
+  readonly learners: readonly number[];
+  /** Voters of the outgoing half that become learners when the joint configuration is left. */
+  readonly learnersNext: readonly number[];
+  /** The leader proposes to leave the joint configuration as soon as it has applied it. */
+  readonly autoLeave: boolean;
+}
+
+export interface PeerChange {
+  readonly action: 'addVoter' | 'addLearner' | 'remove';
+  readonly peerId: number;
+}
+
+/**
+ * One change of the membership. `simple` takes effect at once and changes one voter at most; `joint` goes through a joint
+ * configuration that the leader leaves by itself; `jointManual` stays there until `leave` is proposed.
+ */
+export interface ConfChange {
+  readonly mode: 'simple' | 'joint' | 'jointManual' | 'leave';
+  /** Applied in order. Empty in `leave`. */
+  readonly changes: readonly PeerChange[];
+}
+
+/** What a snapshot is of; its data is the driver's. */
+export interface Snapshot {
+  readonly index: number;
+  readonly term: number;
+  readonly membership: Membership;
 }
 
 export type MessageKind =
@@ -29,7 +66,8 @@ export type MessageKind =
   | 'voteResponse'
   | 'preVote'
   | 'preVoteResponse'
-  | 'timeoutNow';
+  | 'timeoutNow'
+  | 'snapshot';
 
 /** One message between two peers of a region. Fields that a kind does not use are 0, false or empty. */
 export interface RaftMessage {
@@ -37,9 +75,10 @@ export interface RaftMessage {
   readonly from: number;
   readonly to: number;
   readonly term: number;
-  /** append: index before the entries. appendResponse: last index that matches, or the rejected one. votes: last index. */
+  /** append: index before the entries. appendResponse: last index that matches, or the rejected one. votes: last index.
+   *  snapshot: the last index that is in it. */
   readonly index: number;
-  /** Term of the entry at `index` (append, votes). */
+  /** Term of the entry at `index` (append, votes, snapshot). */
   readonly logTerm: number;
   readonly commit: number;
   readonly entries: readonly Entry[];
@@ -51,6 +90,10 @@ export interface RaftMessage {
   readonly context: number;
   /** votes: the old leader asked for this campaign, so leases do not hold it back. */
   readonly transfer: boolean;
+  /** heartbeat: asks a follower to hibernate. heartbeatResponse: it does. */
+  readonly hibernate: boolean;
+  /** snapshot: the configuration at `index`. */
+  readonly membership: Membership | undefined;
 }
 
 export type Role = 'follower' | 'preCandidate' | 'candidate' | 'leader';
@@ -69,7 +112,6 @@ export interface LogReader {
 
 export interface RaftConfig {
   readonly peerId: number;
-  readonly voters: readonly number[];
   /** Each wait is drawn from [electionTimeoutMs, 2 × electionTimeoutMs). */
   readonly electionTimeoutMs: number;
   readonly heartbeatMs: number;
@@ -83,6 +125,10 @@ export interface RaftConfig {
   readonly maxApplyBytes: number;
   /** How much faster or slower than this clock another node's may run (0.1: a tenth). Leases are shortened by it. */
   readonly maxClockDrift: number;
+  /** How long a group is idle before it hibernates. 0: it never does. */
+  readonly hibernateAfterMs: number;
+  /** A peer whose log is known to end further behind gets a snapshot, even if the log still has what it lacks. */
+  readonly maxCatchUpEntries?: number;
   /** Uniform in [0, 1). */
   readonly random: () => number;
 }
@@ -92,6 +138,8 @@ export interface RaftStart {
   readonly hardState: HardState;
   /** Index up to which the state machine's data is applied. */
   readonly applied: number;
+  /** The configuration at `applied`. Without voters: this peer waits for a leader to tell it. */
+  readonly membership: Membership;
   readonly log: LogReader;
   readonly nowMs: number;
   /** True when this peer ran before: it gives no votes for one election time-out (its lease promises are forgotten). */
@@ -105,17 +153,19 @@ export interface ReadState {
 }
 
 /**
- * What the core wants done, in this order: send `messages`; persist `entries` (an entry replaces all at and above its
- * index) and `hardState` in one synced write; report `persisted()`; send `durableMessages`; apply `committed` and
+ * What the core wants done, in this order: send `messages`; install `snapshot`; persist `entries` (an entry replaces all
+ * at and above its index) and `hardState` in one synced write; report `persisted()`; send `durableMessages`; apply `committed` and
  * report `appliedTo()`; serve `readStates` whose index is applied. Only one Ready is out at a time.
  */
 export interface Ready {
   /** May leave before the disk is asked: a leader's appends and heartbeats, vote requests excepted. */
   readonly messages: RaftMessage[];
+  /** Replaces the whole log and all applied data; to be persisted before, or together with, the rest. */
+  readonly snapshot: Snapshot | undefined;
   /** Set when it changed and must be persisted. A change of `commit` alone does not set it with `mustSync`. */
   readonly hardState: HardState | undefined;
   readonly entries: Entry[];
-  /** Whether the write must be synced: it holds entries, or a term or vote that changed. */
+  /** Whether the write must be synced: it holds a snapshot, entries, or a term or vote that changed. */
   readonly mustSync: boolean;
   /** Must not leave before the write above is synced: append and vote responses, and vote requests. */
   readonly durableMessages: RaftMessage[];
@@ -126,8 +176,14 @@ export interface Ready {
 
 export type ProposeResult =
   | { readonly ok: true; readonly index: number; readonly term: number }
-  /** busy: too much is uncommitted. transferring: leadership is being handed over. */
-  | { readonly ok: false; readonly reason: 'notLeader' | 'busy' | 'transferring' };
+  | { readonly ok: false; readonly reason: ProposeRefusal };
+
+/**
+ * busy: too much is uncommitted. transferring: leadership is being handed over. Of changes of the membership only:
+ * changePending: an earlier one, or the no-op of this leader, is not applied here yet. joint: only `leave` may follow now.
+ * notJoint: there is nothing to leave.
+ */
+export type ProposeRefusal = 'notLeader' | 'busy' | 'transferring' | 'changePending' | 'joint' | 'notJoint';
 
 export type ReadIndexResult =
   | { readonly ok: true }
@@ -141,6 +197,9 @@ export interface ProgressStatus {
   readonly state: ReplicationState;
   readonly match: number;
   readonly next: number;
+  /** Index of the snapshot that is under way, 0: none. */
+  readonly pendingSnapshot: number;
+  readonly learner: boolean;
   readonly inflightMessages: number;
   readonly inflightBytes: number;
   readonly recentlyActive: boolean;
@@ -157,6 +216,8 @@ export interface RaftStatus {
   readonly lastIndex: number;
   readonly leaseUntilMs: number;
   readonly transferTarget: number;
+  readonly membership: Membership;
+  readonly hibernating: boolean;
   /** Of a leader; empty otherwise. */
   readonly progress: readonly ProgressStatus[];
 }

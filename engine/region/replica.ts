@@ -8,7 +8,8 @@ import { toWireError } from '../../rpc/wire/error-codec.ts';
 import { EpochNotMatch, Internal, InvalidArgument, MraftError, NotLeader, ServerBusy } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import { compareKeys, sameEpoch, type Epoch, type Region } from '../../rpc/wire/region.ts';
-import { RaftNode, type Entry, type RaftMessage, type RaftStatus, type Ready } from '../raft/index.ts';
+import { RaftNode, votersOnly } from '../raft/index.ts';
+import type { Entry, Membership, RaftMessage, RaftStatus, Ready } from '../raft/index.ts';
 import { RegionLog } from '../store/log-store.ts';
 import type { ScanPage } from '../store/port.ts';
 import { listSessions, loadApplied, loadHardState, putHardState } from '../store/region-records.ts';
@@ -88,7 +89,6 @@ export class Replica {
     this.raft = new RaftNode(
       {
         peerId: own.peerId,
-        voters: region.peers.filter((peer) => peer.role === 'voter').map((peer) => peer.peerId),
         electionTimeoutMs: timings.electionTimeoutMs,
         heartbeatMs: timings.heartbeatMs,
         maxClockDrift: timings.maxClockDrift,
@@ -98,11 +98,13 @@ export class Replica {
         maxUncommittedBytes: LIMITS.uncommittedBytes,
         entryCacheBytes: LIMITS.entryCacheBytes,
         maxApplyBytes: LIMITS.applyBytes,
+        hibernateAfterMs: 0,
         random: env.random,
       },
       {
         hardState: hardState ?? { term: 0, vote: 0, commit: 0 },
         applied: applied.index,
+        membership: membershipOf(region),
         log: this.#log,
         nowMs: env.clock.nowMs(),
         restarted: hardState !== undefined,
@@ -150,6 +152,8 @@ export class Replica {
   // --- step 2: what comes in ---------------------------------------------------------------------------------------
 
   step(message: RaftMessage, nowMs: number): void {
+    // A snapshot is nothing without its data, which does not travel yet.
+    if (message.kind === 'snapshot') return;
     this.raft.step(message, nowMs);
   }
 
@@ -281,6 +285,10 @@ export class Replica {
 
   #send(messages: readonly RaftMessage[]): void {
     for (const message of messages) {
+      if (message.kind === 'snapshot') {
+        this.raft.reportSnapshot(message.to, false);
+        continue;
+      }
       const nodeId = this.#nodeOfPeer.get(message.to);
       if (nodeId !== undefined) this.#env.send(this.regionId, nodeId, message);
     }
@@ -336,7 +344,8 @@ export class Replica {
     });
     this.#run = undefined;
     this.#stats.entriesApplied += run.length;
-    this.raft.appliedTo(this.#applier.appliedIndex);
+    const last = run.at(-1)!;
+    this.raft.appliedTo(last.index, last.term);
   }
 
   #takeRun(mostBytes: number): Entry[] {
@@ -500,6 +509,12 @@ function fitToFrame(results: readonly mraft.ICallResult[]): mraft.ICallResult[] 
     if (sizeBytes <= LIMITS.readBytes || sizeBytes === result.current.length) return result;
     return { position: result.position ?? 0, error: toWireError(new ServerBusy('the answer did not fit, ask again')) };
   });
+}
+
+function membershipOf(region: Region): Membership {
+  const idsOf = (role: Region['peers'][number]['role']): number[] =>
+    region.peers.filter((peer) => peer.role === role).map((peer) => peer.peerId);
+  return { ...votersOnly(idsOf('voter')), learners: idsOf('learner') };
 }
 
 function readMode(mode: mraft.ReadMode | null | undefined): ReadRequest['mode'] {

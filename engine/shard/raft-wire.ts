@@ -2,7 +2,7 @@
 
 import { mraft } from '../../rpc/wire/codec.ts';
 import { MalformedRequest } from '../../rpc/wire/errors.ts';
-import type { Entry, EntryKind, MessageKind, RaftMessage } from '../raft/index.ts';
+import type { Entry, EntryKind, Membership, MessageKind, RaftMessage } from '../raft/index.ts';
 
 const { MessageKind: Wire, EntryKind: WireEntry } = mraft;
 
@@ -16,6 +16,7 @@ const TO_WIRE: Record<MessageKind, mraft.MessageKind> = {
   preVote: Wire.PRE_VOTE,
   preVoteResponse: Wire.PRE_VOTE_RESPONSE,
   timeoutNow: Wire.TIMEOUT_NOW,
+  snapshot: Wire.SNAPSHOT,
 };
 const FROM_WIRE = new Map<number, MessageKind>(
   Object.entries(TO_WIRE).map(([kind, wire]) => [wire, kind as MessageKind]),
@@ -36,7 +37,7 @@ export function messageBytes(message: RaftMessage): number {
 }
 
 export function toWireMessage(regionId: number, message: RaftMessage): mraft.IRaftMessage {
-  return {
+  const wire: mraft.IRaftMessage = {
     regionId,
     kind: TO_WIRE[message.kind],
     from: message.from,
@@ -50,8 +51,11 @@ export function toWireMessage(regionId: number, message: RaftMessage): mraft.IRa
     hintTerm: message.hintTerm,
     context: message.context,
     transfer: message.transfer,
+    hibernate: message.hibernate,
     entries: message.entries.length === 0 ? NO_WIRE_ENTRIES : message.entries.map(toWireEntry),
   };
+  if (message.membership !== undefined) wire.membership = toWireMembership(message.membership);
+  return wire;
 }
 
 function toWireEntry(entry: Entry): mraft.IEntry {
@@ -79,7 +83,29 @@ export function fromWireMessage(wire: mraft.RaftMessage): RaftMessage {
     hintTerm: wire.hintTerm,
     context: wire.context,
     transfer: wire.transfer,
+    hibernate: wire.hibernate,
+    membership: wire.membership ? fromWireMembership(wire.membership) : undefined,
     entries: wire.entries.length === 0 ? NO_ENTRIES : fromWireEntries(wire),
+  };
+}
+
+function toWireMembership(membership: Membership): mraft.IMembership {
+  return {
+    voters: [...membership.voters],
+    votersOutgoing: [...membership.votersOutgoing],
+    learners: [...membership.learners],
+    learnersNext: [...membership.learnersNext],
+    autoLeave: membership.autoLeave,
+  };
+}
+
+function fromWireMembership(wire: mraft.IMembership): Membership {
+  return {
+    voters: wire.voters ?? [],
+    votersOutgoing: wire.votersOutgoing ?? [],
+    learners: wire.learners ?? [],
+    learnersNext: wire.learnersNext ?? [],
+    autoLeave: wire.autoLeave ?? false,
   };
 }
 

@@ -21,6 +21,8 @@ function forged(fields: Partial<RaftMessage>): RaftMessage {
     hintTerm: 0,
     context: 0,
     transfer: false,
+    hibernate: false,
+    membership: undefined,
     ...fields,
   };
 }

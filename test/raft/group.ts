@@ -1,8 +1,9 @@
 /** A group of replicas that deliver each other's messages at once, except where a test has cut the wires. */
 
 import type { RaftConfig, RaftMessage } from '../../engine/raft/index.ts';
+import { votersOnly } from '../../engine/raft/index.ts';
 import { DEFAULT_CONFIG, Replica } from './replica.ts';
-import type { Disk } from './replica.ts';
+import type { Disk } from './disk.ts';
 import { seededRandom } from './random.ts';
 
 export interface GroupOptions {
@@ -26,10 +27,10 @@ export class Group {
           {
             ...DEFAULT_CONFIG,
             peerId,
-            voters,
             random: seededRandom((options.seed ?? 1) * 100 + peerId),
             ...options.config,
           },
+          votersOnly(voters),
           0,
           (disk) => options.prepare?.(disk, peerId),
         ),
@@ -71,7 +72,7 @@ export class Group {
 
   deliver(message: RaftMessage): void {
     if (this.down.has(message.to) || this.down.has(message.from) || this.drops(message)) return;
-    this.replicas[message.to - 1]?.node.step(message, this.nowMs);
+    this.replicas[message.to - 1]?.step(message, this.nowMs);
   }
 
   /** Turns until nobody has anything to do. */

@@ -3,7 +3,7 @@
  * `node dist/test/raft/measure-core.js [groups] [entries per turn and group] [turns] [reads per turn and group]`
  */
 
-import { RaftNode } from '../../engine/raft/index.ts';
+import { RaftNode, votersOnly } from '../../engine/raft/index.ts';
 import type { Entry, LogReader, RaftMessage } from '../../engine/raft/index.ts';
 import { DEFAULT_CONFIG } from './replica.ts';
 
@@ -46,9 +46,10 @@ const nodes: Peer[][] = [1, 2, 3].map((peerId) => Array.from({ length: groups },
 
 function peer(peerId: number): Peer {
   const log = new ListLog();
-  const config = { ...DEFAULT_CONFIG, ...LIMITS, peerId, voters: [1, 2, 3], random: Math.random };
+  const config = { ...DEFAULT_CONFIG, ...LIMITS, peerId, random: Math.random };
   const hardState = { term: 0, vote: 0, commit: 0 };
-  return { log, node: new RaftNode(config, { hardState, applied: 0, log, nowMs: 0, restarted: false }) };
+  const membership = votersOnly([1, 2, 3]);
+  return { log, node: new RaftNode(config, { hardState, applied: 0, membership, log, nowMs: 0, restarted: false }) };
 }
 
 /** One turn of a node: what a worker does, without disk and network. */
@@ -62,7 +63,7 @@ function turn(peers: readonly Peer[]): void {
     const last = ready.entries.at(-1);
     if (last !== undefined) node.persisted(last.index, last.term);
     const done = ready.committed.at(-1);
-    if (done !== undefined) node.appliedTo(done.index);
+    if (done !== undefined) node.appliedTo(done.index, done.term);
     if (node.role === 'leader') applied += ready.committed.length;
     readsServed += ready.readStates.length;
     outgoing.push(ready.messages, ready.durableMessages);

@@ -4,10 +4,11 @@ import type { Entry, RaftConfig } from '../../engine/raft/index.ts';
 import { RaftLog, entriesBytes } from '../../engine/raft/raft-log.ts';
 import { assert, suite } from '../harness.ts';
 import { bytes } from './group.ts';
-import { DEFAULT_CONFIG, Disk } from './replica.ts';
+import { Disk } from './disk.ts';
+import { DEFAULT_CONFIG } from './replica.ts';
 
 const test = suite('raft log');
-const CONFIG = { ...DEFAULT_CONFIG, peerId: 1, voters: [1], random: () => 0 };
+const CONFIG = { ...DEFAULT_CONFIG, peerId: 1, random: () => 0 };
 
 function entries(first: number, ...terms: number[]): Entry[] {
   return terms.map((term, at) => ({ term, index: first + at, kind: 'normal', data: bytes(`${first + at}/${term}`) }));
@@ -94,7 +95,7 @@ test('what was not handed out cannot be applied', () => {
   const { log } = logWith(entries(1, 1, 1));
   log.commitTo(2);
   log.takeCommitted(1);
-  assert.throws(() => log.appliedTo(2), /not handed out/);
+  assert.throws(() => log.appliedTo(2, 1), /not handed out/);
 });
 
 test('a start whose applied index is beyond its log is refused', () => {
@@ -124,9 +125,9 @@ function appliedLog(entryCacheBytes: number): { log: RaftLog; window: () => read
 test('a follower keeps in memory what is not applied, and nothing else', () => {
   const { log, window } = appliedLog(1e6);
   assert.is(window().length, 100);
-  log.appliedTo(50);
+  log.appliedTo(50, 1);
   assert.is(window().length, 50);
-  log.appliedTo(100);
+  log.appliedTo(100, 1);
   assert.is(window().length, 0);
   // The rest comes from the store, but for the term that the next append follows.
   assert.is(log.slice(1, 101, 1e6).length, 100);
@@ -138,7 +139,7 @@ test('a follower keeps in memory what is not applied, and nothing else', () => {
 test('a leader keeps applied entries for its peers, within the cache and until all have them', () => {
   const { log, window } = appliedLog(300);
   log.servePeers(true);
-  log.appliedTo(100);
+  log.appliedTo(100, 1);
   assert.ok(window().length > 0 && entriesBytes(window()) <= 300 * 1.125);
   log.peersHave(99);
   assert.is(window().length, 1);
@@ -148,7 +149,7 @@ test('a leader keeps applied entries for its peers, within the cache and until a
 
 test('entries that lie partly in the store come in one piece', () => {
   const { log } = appliedLog(1e6);
-  log.appliedTo(50);
+  log.appliedTo(50, 1);
   assert.is(log.slice(1, 101, 1e6).length, 100);
   assert.is(log.slice(1, 60, 1e6).length, 59);
   const some = log.slice(41, 101, 15 * 34);

@@ -5,6 +5,7 @@
  * agree. Everything follows from the seed.
  */
 
+import { votersOnly } from '../../engine/raft/index.ts';
 import type { Entry, RaftConfig, RaftMessage } from '../../engine/raft/index.ts';
 import type { RaftLog } from '../../engine/raft/raft-log.ts';
 import { DEFAULT_CONFIG, Replica } from './replica.ts';
@@ -403,7 +404,6 @@ export class Schedule {
       ...DEFAULT_CONFIG,
       ...limits,
       peerId,
-      voters,
       electionTimeoutMs: TIMEOUT_MS,
       heartbeatMs: 15,
       maxClockDrift: MAX_DRIFT,
@@ -412,7 +412,7 @@ export class Schedule {
     };
     // Two clocks are at most a factor of 1 + MAX_DRIFT apart.
     const clockRate = 1 + (this.random() - 0.5) * 0.95 * MAX_DRIFT;
-    const replica = new Replica(config, this.timeMs * clockRate);
+    const replica = new Replica(config, votersOnly(voters), this.timeMs * clockRate);
     return { replica, clockRate, reads: new Map(), down: false, term: 0, commit: 0, leading: false };
   }
 

@@ -3,7 +3,9 @@
  * below it, indented. See README.md for the verbs.
  */
 
-import type { Entry, RaftConfig, RaftMessage } from '../../engine/raft/index.ts';
+import { votersOnly } from '../../engine/raft/index.ts';
+import type { Entry, Membership, ProposeResult, RaftConfig, RaftMessage } from '../../engine/raft/index.ts';
+import { describeMembership } from './changes.ts';
 import { DEFAULT_CONFIG, Replica } from './replica.ts';
 
 type Verb = (words: readonly string[]) => void;
@@ -19,11 +21,27 @@ export class Script {
   private output: string[] = [];
   /** Whether messages are printed. */
   private tracing = true;
+  /** What each replica that the script starts or adds has but for its id. */
+  private settings: Omit<RaftConfig, 'peerId' | 'random'> = DEFAULT_CONFIG;
+  private fixedRandom: number | undefined;
 
   private readonly verbs: Record<string, Verb> = {
     log: ([id, ...terms]) => this.logs.set(Number(id), terms.map(Number)),
     term: ([id, term]) => this.terms.set(Number(id), Number(term)),
     start: ([count, ...options]) => this.start(Number(count), options),
+    add: (ids) => ids.forEach((id) => this.add(Number(id), votersOnly([]))),
+    change: ([id, ...words]) => this.change(Number(id), words.join(' ')),
+    leave: ([id]) => this.change(Number(id), ''),
+    members: (ids) => this.chosen(ids).forEach((id) => this.printMembers(this.replica(id))),
+    compact: ([id, index]) => this.replica(Number(id)).compact(Number(index)),
+    report: ([id, peer, result]) => this.replica(Number(id)).node.reportSnapshot(Number(peer), result === 'arrived'),
+    wake: ([id]) => this.replica(Number(id)).node.wake(this.nowMs),
+    lost: ([peer, ...ids]) =>
+      this.chosen(ids).forEach((id) => this.replica(id).node.reportNodeLost(Number(peer), this.nowMs)),
+    asleep: () => {
+      const ids = this.chosen([]).filter((id) => this.replica(id).node.isHibernating);
+      this.print(ids.length > 0 ? ids.join(' ') : 'none');
+    },
     tick: ([ms, ...ids]) => this.tick(Number(ms), ids.map(Number)),
     pass: ([ms]) => this.pass(Number(ms)),
     campaign: ([id]) => this.on(id, (replica) => replica.node.campaign(this.nowMs)),
@@ -102,17 +120,30 @@ export class Script {
   private start(count: number, options: readonly string[]): void {
     const settings = Object.fromEntries(options.map((option) => option.split('=')));
     const numbers = Object.fromEntries(Object.entries(settings).map(([name, value]) => [name, Number(value)]));
-    const { random, ...limits } = numbers as { random?: number } & Partial<RaftConfig>;
-    const voters = Array.from({ length: count }, (_, at) => at + 1);
-    for (const peerId of voters) {
-      const config = { ...DEFAULT_CONFIG, ...limits, peerId, voters, random: () => random ?? peerId / 10 };
-      const terms = this.logs.get(peerId) ?? [];
-      const replica = new Replica(config, this.nowMs, (disk) => {
-        const entries = terms.map((term, at): Entry => ({ term, index: at + 1, kind: 'normal', data: bytesOf('-') }));
-        disk.write(entries, { term: this.terms.get(peerId) ?? terms.at(-1) ?? 0, vote: 0, commit: 0 });
-      });
-      this.replicas.set(peerId, replica);
-    }
+    const { random, learners, ...limits } = numbers as { random?: number; learners?: number };
+    this.settings = { ...DEFAULT_CONFIG, ...limits };
+    this.fixedRandom = random;
+    const peers = Array.from({ length: count + (learners ?? 0) }, (_, at) => at + 1);
+    const membership = { ...votersOnly(peers.slice(0, count)), learners: peers.slice(count) };
+    for (const peerId of peers) this.add(peerId, membership);
+  }
+
+  private add(peerId: number, membership: Membership): void {
+    const config = { ...this.settings, peerId, random: () => this.fixedRandom ?? peerId / 10 };
+    const terms = this.logs.get(peerId) ?? [];
+    const replica = new Replica(config, membership, this.nowMs, (disk) => {
+      const entries = terms.map((term, at): Entry => ({ term, index: at + 1, kind: 'normal', data: bytesOf('-') }));
+      disk.write(entries, { term: this.terms.get(peerId) ?? terms.at(-1) ?? 0, vote: 0, commit: 0 });
+    });
+    this.replicas.set(peerId, replica);
+  }
+
+  private change(id: number, text: string): void {
+    this.printResult(text || 'leave', this.replica(id).node.proposeConfChange(bytesOf(text), this.nowMs));
+  }
+
+  private printResult(text: string, result: ProposeResult): void {
+    this.print(result.ok ? `${text} at ${result.index}/${result.term}` : `${text} refused: ${result.reason}`);
   }
 
   private tick(ms: number, ids: readonly number[]): void {
@@ -134,8 +165,7 @@ export class Script {
 
   private propose(id: number, texts: readonly string[]): void {
     for (const text of texts) {
-      const result = this.replica(id).node.propose(bytesOf(text), this.nowMs);
-      this.print(result.ok ? `${text} at ${result.index}/${result.term}` : `${text} refused: ${result.reason}`);
+      this.printResult(text, this.replica(id).node.propose(bytesOf(text), this.nowMs));
     }
   }
 
@@ -152,11 +182,17 @@ export class Script {
 
   private sync(replica: Replica): void {
     const { id, reads } = replica;
-    const appliedBefore = replica.disk.applied;
+    const roleBefore = describeRole(replica);
+    const membersBefore = describeMembership(replica.node.membership);
+    const installed = replica.snapshotOut;
+    const appliedBefore = installed?.index ?? replica.disk.applied;
     this.send(replica.finish());
+    if (installed !== undefined) this.print(`${id} installs the snapshot at ${installed.index}/${installed.term}`);
     const applied = replica.applied.slice(appliedBefore, replica.disk.applied);
     if (applied.length > 0) this.print(`${id} applies ${applied.map(describeEntry).join(' ')}`);
     for (const { id: read, index } of reads.splice(0)) this.print(`${id} serves read ${read} at index ${index}`);
+    if (describeMembership(replica.node.membership) !== membersBefore) this.printMembers(replica);
+    if (describeRole(replica) !== roleBefore) this.print(`${id} is ${describeRole(replica)}`);
   }
 
   private send(sent: readonly RaftMessage[]): void {
@@ -168,14 +204,14 @@ export class Script {
   }
 
   private isLost(message: RaftMessage): boolean {
-    return this.down.has(message.to) || this.cutOff.has(message.from) || this.cutOff.has(message.to);
+    return !this.replicas.has(message.to) || this.down.has(message.to) || this.cutOff.has(message.from) || this.cutOff.has(message.to);
   }
 
   private deliver(from: number, to: number): void {
     const wanted = this.wire.filter((message) => message.from === from && message.to === to);
     this.wire = this.wire.filter((message) => !wanted.includes(message));
     for (const message of wanted) {
-      if (!this.isLost(message)) this.on(to, (replica) => replica.node.step(message, this.nowMs));
+      if (!this.isLost(message)) this.on(to, (replica) => replica.step(message, this.nowMs));
     }
   }
 
@@ -197,7 +233,7 @@ export class Script {
       const arrived = this.wire;
       this.wire = [];
       for (const message of arrived) {
-        if (!this.isLost(message)) this.on(message.to, (replica) => replica.node.step(message, this.nowMs));
+        if (!this.isLost(message)) this.on(message.to, (replica) => replica.step(message, this.nowMs));
       }
     }
     throw new Error('the group does not come to rest');
@@ -224,14 +260,21 @@ export class Script {
 
   private printLog(replica: Replica): void {
     const terms = replica.disk.all().map((entry) => String(entry.term));
-    this.print(`${replica.id}: ${terms.join(' ')} (commit ${replica.node.commit})`);
+    const { firstIndex } = replica.disk;
+    const from = firstIndex > 1 ? `from ${firstIndex}: ` : '';
+    this.print(`${replica.id}: ${from}${terms.join(' ')} (commit ${replica.node.commit})`);
+  }
+
+  private printMembers(replica: Replica): void {
+    this.print(`${replica.id} has ${describeMembership(replica.node.membership)}`);
   }
 
   private printProgress(replica: Replica): void {
     for (const peer of replica.node.status().progress) {
       this.print(
         `${peer.peerId} ${peer.state} match=${peer.match} next=${peer.next} ` +
-          `inflight=${peer.inflightMessages}${peer.recentlyActive ? '' : ' inactive'}`,
+          `inflight=${peer.inflightMessages}${peer.pendingSnapshot > 0 ? ` pending=${peer.pendingSnapshot}` : ''}` +
+          `${peer.learner ? ' learner' : ''}${peer.recentlyActive ? '' : ' inactive'}`,
       );
     }
   }
@@ -246,7 +289,8 @@ function describeRole({ node }: Replica): string {
 }
 
 function describeEntry(entry: Entry): string {
-  const text = Buffer.from(entry.data).toString();
+  const leaves = entry.kind === 'confChange' && entry.data.length === 0;
+  const text = leaves ? 'leave' : Buffer.from(entry.data).toString().replaceAll(' ', '');
   return `${entry.index}/${entry.term}${text === '' ? '' : `:${text}`}`;
 }
 
@@ -264,9 +308,9 @@ function describeMessage(message: RaftMessage): string {
         ? `${head} rejects=${index} hint=${message.hintIndex}/${message.hintTerm}${round}`
         : `${head} match=${index}${round}`;
     case 'heartbeat':
-      return `${head} commit=${commit}${round}`;
+      return `${head} commit=${commit}${round}${message.hibernate ? ' hibernate' : ''}`;
     case 'heartbeatResponse':
-      return head + round;
+      return `${head}${round}${message.hibernate ? ' hibernates' : ''}`;
     case 'vote':
     case 'preVote':
       return `${head} log=${index}/${logTerm}${message.transfer ? ' transfer' : ''}`;
@@ -275,5 +319,7 @@ function describeMessage(message: RaftMessage): string {
       return `${head} ${message.reject ? 'rejected' : 'granted'}`;
     case 'timeoutNow':
       return head;
+    case 'snapshot':
+      return `${head} of=${index}/${logTerm}${round} (${describeMembership(message.membership!)})`;
   }
 }
