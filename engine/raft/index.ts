@@ -31,7 +31,8 @@
  * leader itself. Where such an entry is applied, on every replica, the driver calls `applyConfChange`, writes the
  * configuration that it returns atomically with the applied index, and reports `appliedTo` afterwards. A change that
  * the driver refuses there (an old epoch), or that `applyConfChange` throws at, is skipped by all replicas alike.
- * - Start again with the configuration at the applied index; a new peer starts without voters, or with those of its group.
+ * - Start again with the configuration at the applied index. The first peers of a group start with the same voters; one
+ *   that is added later starts without any, and its leader begins with a snapshot.
  * - The id of a peer that lost its log or its hard state is never used again.
  * - A peer that is removed keeps answering until the others have applied it: an older majority may need its vote. To remove
  *   a leader, transfer its leadership first; else the group waits for an election time-out.

@@ -124,6 +124,9 @@ export class Leadership {
   }
 
   get leaseUntilMs(): number {
+    // A change that is on its way may be in force elsewhere, and need this peer no more: the only voter of the next
+    // configuration may be bound by nothing that this peer counts on.
+    if (this.log.applied < this.pendingChange) return -Infinity;
     if (!this.committedInTerm || this.transferTargetId !== 0) return -Infinity;
     return this.alone ? Infinity : this.lease.untilMs;
   }
@@ -233,7 +236,11 @@ export class Leadership {
     if (message.reject) {
       const hint =
         message.hintTerm > 0 ? this.log.agreement(message.hintIndex, message.hintTerm).index : message.hintIndex;
-      if (progress.rejected(message.index, hint)) this.appendDue = true;
+      if (progress.rejected(message.index, hint)) {
+        this.appendDue = true;
+        // A new peer, which knows no configuration.
+        if (message.index === 0) progress.needsSnapshot = true;
+      }
       return true;
     }
     if (message.index > this.log.lastIndex) return false;
@@ -350,7 +357,7 @@ export class Leadership {
     while (progress.wantsAppend(last)) {
       const previous = progress.next - 1;
       const previousTerm = this.log.term(previous);
-      if (previousTerm === undefined || this.isTooFarBehind(progress)) {
+      if (previousTerm === undefined || progress.needsSnapshot || this.isTooFarBehind(progress)) {
         return this.sendSnapshot(progress, nowMs) || sent;
       }
       const entries =
@@ -393,7 +400,7 @@ export class Leadership {
     const index = this.log.applied;
     const term = this.log.term(index);
     // A peer that is down would cost a snapshot and not get it.
-    if (term === undefined || !this.isRecent(progress, nowMs)) return false;
+    if (index === 0 || term === undefined || !this.isRecent(progress, nowMs)) return false;
     const snapshot = { index, term, membership: this.membership };
     const { peerId } = this.config;
     this.outbox.send(messages.snapshotOf(peerId, progress.peerId, this.term, snapshot, this.rounds.latest));

@@ -1,5 +1,6 @@
 /** Builders of messages. Every message has the same shape, so that the engine sees one hidden class on the hot path. */
 
+import type { LogPosition } from './raft-log.ts';
 import type { Entry, MessageKind, RaftMessage, Snapshot } from './types.ts';
 
 /** Shared by all messages without entries. */
@@ -100,17 +101,18 @@ export function snapshotOf(from: number, to: number, term: number, snapshot: Sna
   return message('snapshot', from, to, term, index, logTerm, 0, NO_ENTRIES, false, 0, 0, round, false, false, membership);
 }
 
-/** A vote or pre-vote for `term`, by a candidate whose log ends at (`lastIndex`, `lastTerm`). */
+/** A vote or pre-vote for `term`, by a candidate whose log ends at `last`, and who knows that `commit` is committed. */
 export function voteRequest(
   kind: 'vote' | 'preVote',
   from: number,
   to: number,
   term: number,
-  lastIndex: number,
-  lastTerm: number,
+  last: LogPosition,
+  commit: LogPosition,
   transfer: boolean,
 ): RaftMessage {
-  return message(kind, from, to, term, lastIndex, lastTerm, 0, NO_ENTRIES, false, 0, 0, 0, transfer);
+  const { index, term: logTerm } = last;
+  return message(kind, from, to, term, index, logTerm, commit.index, NO_ENTRIES, false, 0, commit.term, 0, transfer);
 }
 
 export function voteResponse(
@@ -118,9 +120,10 @@ export function voteResponse(
   from: number,
   to: number,
   term: number,
+  commit: LogPosition,
   reject: boolean,
 ): RaftMessage {
-  return message(kind, from, to, term, 0, 0, 0, NO_ENTRIES, reject, 0, 0, 0, false);
+  return message(kind, from, to, term, 0, 0, commit.index, NO_ENTRIES, reject, 0, commit.term, 0, false);
 }
 
 /** Asks `to` to campaign at once, because the leader hands over to it. */

@@ -19,6 +19,8 @@ export class Progress {
   probeSent = false;
   /** An append is due even if it carries no entry: only its answer tells whether the logs still agree. */
   nudge = false;
+  /** Entries alone do not help it. */
+  needsSnapshot = false;
   /** In the snapshot state: the index of the one that is under way. */
   pendingSnapshot = 0;
   /** It agreed to hibernate, and was not heard otherwise since. */
@@ -109,6 +111,7 @@ export class Progress {
   becomeSnapshot(index: number): void {
     this.state = 'snapshot';
     this.pendingSnapshot = index;
+    this.needsSnapshot = false;
     this.probeSent = false;
     this.nudge = false;
     this.inflights.clear();

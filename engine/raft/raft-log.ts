@@ -196,6 +196,11 @@ export class RaftLog {
     return true;
   }
 
+  /** What is committed, as others can recognise it. */
+  get commitPosition(): LogPosition {
+    return { index: this.commitValue, term: this.term(this.commitValue) ?? 0 };
+  }
+
   /** Entries to be persisted that were not handed out yet. */
   takeUnstable(): Entry[] {
     const entries = this.window.slice(this.handed + 1 - this.windowFirst);

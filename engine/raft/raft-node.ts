@@ -35,6 +35,10 @@ const NO_READS = Object.freeze([]) as unknown as ReadState[];
 /** Terms beyond it are refused: adding one to them would lose precision, and no honest cluster gets there. */
 const MAX_TERM = 2 ** 52;
 
+function isAboutVotes({ kind }: RaftMessage): boolean {
+  return kind === 'vote' || kind === 'preVote' || kind === 'voteResponse' || kind === 'preVoteResponse';
+}
+
 export class RaftNode {
   readonly peerId: number;
   private readonly config: RaftConfig;
@@ -99,8 +103,12 @@ export class RaftNode {
     this.nowMs = start.nowMs;
     this.promisedUntilMs = start.restarted ? start.nowMs + config.electionTimeoutMs : -Infinity;
     this.resetElectionTimer();
-    // The only voter has nobody to wait for.
-    if (this.quorum.isAlone(this.quorum.slotOf(this.peerId))) this.electionDueMs = start.nowMs;
+    if (this.quorum.isAlone(this.quorum.slotOf(this.peerId))) {
+      // The only voter has nobody to wait for, but for one whom it made leader of a configuration that it forgot in the
+      // crash. A leader that it did not elect knows of the change to this one, and has no lease (Leadership.leaseUntilMs).
+      if (this.vote === this.peerId) this.promisedUntilMs = -Infinity;
+      this.electionDueMs = Math.max(start.nowMs, this.promisedUntilMs);
+    }
   }
 
   // --- what it is ---------------------------------------------------------------------------------------------------
@@ -193,6 +201,7 @@ export class RaftNode {
       return;
     }
     if (this.isHibernating && this.isWokenBy(message)) this.wakeUp(now);
+    if (isAboutVotes(message)) this.learnCommit(message);
     if (message.kind === 'vote' || message.kind === 'preVote') {
       this.onVoteRequest(message, now);
       return;
@@ -269,7 +278,7 @@ export class RaftNode {
    */
   campaign(nowMs: number): void {
     const now = this.advanceTime(nowMs);
-    if (this.leadership !== undefined || (now < this.promisedUntilMs && !this.alone)) return;
+    if (this.leadership !== undefined || now < this.promisedUntilMs) return;
     this.asleep = false;
     this.resetElectionTimer();
     this.startCampaign('preVote', false);
@@ -428,10 +437,6 @@ export class RaftNode {
 
   // --- elections ----------------------------------------------------------------------------------------------------
 
-  private get alone(): boolean {
-    return this.quorum.isAlone(this.quorum.slotOf(this.peerId));
-  }
-
   private startCampaign(kind: CampaignKind, transfer: boolean): void {
     const slot = this.quorum.slotOf(this.peerId);
     if (!this.quorum.isVoter(slot)) return;
@@ -461,8 +466,8 @@ export class RaftNode {
         this.peerId,
         peerId,
         term,
-        this.log.lastIndex,
-        this.log.lastTerm,
+        { index: this.log.lastIndex, term: this.log.lastTerm },
+        this.log.commitPosition,
         transfer,
       );
       if (kind === 'vote') this.outbox.sendDurable(request);
@@ -523,11 +528,23 @@ export class RaftNode {
   private answerVote(request: RaftMessage, granted: boolean): void {
     // A granted pre-vote names the term it is for, which this peer has not entered.
     const term = granted ? request.term : this.termValue;
-    if (request.kind === 'vote') {
-      this.outbox.sendDurable(messages.voteResponse('voteResponse', this.peerId, request.from, term, !granted));
+    const { from, kind } = request;
+    const commit = this.log.commitPosition;
+    if (kind === 'vote') {
+      this.outbox.sendDurable(messages.voteResponse('voteResponse', this.peerId, from, term, commit, !granted));
     } else {
-      this.outbox.send(messages.voteResponse('preVoteResponse', this.peerId, request.from, term, !granted));
+      this.outbox.send(messages.voteResponse('preVoteResponse', this.peerId, from, term, commit, !granted));
     }
+  }
+
+  /**
+   * What is committed anywhere is so here, if this log has it. Without a leader votes are the only way to hear of it, and it
+   * may be what a new leader needs: the peer with the longest log may have stopped to vote, and refuse a candidate that
+   * does not know so (raft-rs: commit by vote).
+   */
+  private learnCommit(message: RaftMessage): void {
+    const { commit, hintTerm } = message;
+    if (commit > this.log.commit && this.log.term(commit) === hintTerm) this.log.commitTo(commit);
   }
 
   private onVoteResponse(message: RaftMessage): void {
@@ -585,10 +602,18 @@ export class RaftNode {
   }
 
   private onAppend(message: RaftMessage, now: number): void {
-    const answer = this.heardLeader(message.from, now) ? acceptAppend(this.log, message) : undefined;
+    const answer = this.heardLeader(message.from, now) ? this.answerAppend(message) : undefined;
     if (answer === undefined) this.refusedCount++;
     else if (answer.reject) this.outbox.sendDurable(answer);
     else this.outbox.acknowledge(answer);
+  }
+
+  private answerAppend(message: RaftMessage): RaftMessage | undefined {
+    // The changes in a log mean nothing without the configuration that they begin with: only a snapshot brings that.
+    // Everyone else has the position before the first entry, so the leader knows who rejects it.
+    const knowsNobody = message.index === 0 && this.membershipValue.voters.length === 0;
+    if (!knowsNobody) return acceptAppend(this.log, message);
+    return messages.appendRejected(this.peerId, message.from, this.termValue, 0, 0, 0, message.context);
   }
 
   private onHeartbeat(message: RaftMessage, now: number): void {

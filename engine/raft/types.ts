@@ -83,7 +83,10 @@ export interface RaftMessage {
   readonly commit: number;
   readonly entries: readonly Entry[];
   readonly reject: boolean;
-  /** Rejected append: where the follower's log could agree with the leader's, and its term there. */
+  /**
+   * Rejected append: where the follower's log could agree with the leader's, and its term there. `hintTerm` of votes and
+   * their answers: the term of the entry at `commit`.
+   */
   readonly hintIndex: number;
   readonly hintTerm: number;
   /** heartbeat, append and their responses: the leader's round, from which leases and read indexes are counted. */

@@ -28,6 +28,7 @@ export class Disk implements LogReader {
   private synced = EMPTY;
   /** Whether a crash also undoes what was applied since the last sync. */
   losesApplied = false;
+  private installed = false;
 
   get firstIndex(): number {
     return this.now.truncatedIndex + 1;
@@ -95,6 +96,7 @@ export class Disk implements LogReader {
   /** Replaces log and data. */
   install(index: number, term: number, membership: Membership): void {
     const { hardState } = this.now;
+    this.installed = true;
     this.now = { truncatedIndex: index, truncatedTerm: term, entries: [], hardState, applied: index, membership };
   }
 
@@ -106,13 +108,15 @@ export class Disk implements LogReader {
   }
 
   sync(): void {
+    this.installed = false;
     this.synced = this.now;
   }
 
   crash(): void {
     const { applied, membership } = this.now;
     // What is applied was durable in the log before, unless it is of a snapshot that was not synced.
-    const kept = !this.losesApplied && applied <= this.syncedIndex && applied >= this.synced.applied;
+    const kept = !this.losesApplied && !this.installed;
+    this.installed = false;
     this.now = kept ? { ...this.synced, applied, membership } : this.synced;
     this.synced = this.now;
   }

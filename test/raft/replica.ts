@@ -82,10 +82,7 @@ export class Replica {
     }
     this.disk.write(ready.entries, ready.hardState);
     this.unsynced = ready;
-    // The data of a snapshot: all that is applied when it is sent.
-    return ready.messages.map((message) =>
-      message.kind === 'snapshot' ? { ...message, applied: this.applied.slice(0, message.index) } : message,
-    );
+    return this.withData(ready.messages);
   }
 
   /** Syncs and ends the Ready: returns what had to wait. */
@@ -100,7 +97,7 @@ export class Replica {
     for (const entry of ready.committed) this.backlog.push(entry);
     if (!this.appliesLater) this.apply();
     this.reads.push(...ready.readStates);
-    return ready.durableMessages;
+    return this.withData(ready.durableMessages);
   }
 
   /** Applies what was handed out. */
@@ -137,11 +134,18 @@ export class Replica {
     this.node = this.start(nowMs, true);
   }
 
+  /** The data of a snapshot: all that is applied at its index. */
+  private withData(messages: readonly RaftMessage[]): readonly RaftMessage[] {
+    return messages.map((message) =>
+      message.kind === 'snapshot' ? { ...message, applied: this.applied.slice(0, message.index) } : message,
+    );
+  }
+
   private takeSnapshotData({ snapshot }: Ready): void {
     if (snapshot === undefined) return;
     const data = this.arrived.find(({ index, logTerm }) => index === snapshot.index && logTerm === snapshot.term);
     if (data === undefined) throw new Error(`${this.id} has no data of the snapshot at ${snapshot.index}`);
-    this.arrived = [];
+    this.arrived = this.arrived.filter(({ index }) => index > snapshot.index);
     this.applied.splice(0, Infinity, ...data.applied);
   }
 

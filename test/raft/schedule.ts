@@ -1,13 +1,15 @@
 /**
  * One random schedule of a group: messages are lost, doubled and reordered, disks finish when they like, processes die
- * and lose what was not synced, clocks run apart by what leases allow for. After each step the promises of Raft are
- * checked (thesis figure 3.2), and those of leases and read indexes. At the end the faults stop, and the group must
- * agree. Everything follows from the seed.
+ * and lose what was not synced, clocks run apart by what leases allow for; peers come, go and change their role, logs are
+ * compacted, snapshots sent, idle groups hibernate. After each step the promises of Raft are checked (thesis figure 3.2),
+ * and those of leases and read indexes. At the end the faults stop, and the group must agree. Everything follows from the
+ * seed.
  */
 
-import { votersOnly } from '../../engine/raft/index.ts';
-import type { Entry, RaftConfig, RaftMessage } from '../../engine/raft/index.ts';
+import { isMember, votersOnly } from '../../engine/raft/index.ts';
+import type { Entry, Membership, RaftConfig, RaftMessage } from '../../engine/raft/index.ts';
 import type { RaftLog } from '../../engine/raft/raft-log.ts';
+import { describeMembership } from './changes.ts';
 import { DEFAULT_CONFIG, Replica } from './replica.ts';
 import { seededRandom } from './random.ts';
 
@@ -29,6 +31,12 @@ interface Faults {
   readonly ambition: number;
   /** A Ready may stay unsynced while messages come in. */
   readonly slowDisks: boolean;
+  /** What is handed out is applied some time later. */
+  readonly slowApply: boolean;
+  /** A crash undoes what was applied since the last sync. */
+  readonly losesApplied: boolean;
+  readonly membershipChanges: boolean;
+  readonly compactions: boolean;
 }
 
 interface PendingRead {
@@ -45,6 +53,7 @@ interface Member {
   term: number;
   commit: number;
   leading: boolean;
+  asleep: boolean;
 }
 
 export class BrokenPromise extends Error {}
@@ -56,10 +65,25 @@ export interface ScheduleStats {
   leaseChecks: number;
   crashes: number;
   transfers: number;
+  changes: number;
+  jointChanges: number;
+  snapshots: number;
+  hibernations: number;
 }
 
 export class Schedule {
-  readonly stats: ScheduleStats = { elections: 0, committed: 0, reads: 0, leaseChecks: 0, crashes: 0, transfers: 0 };
+  readonly stats: ScheduleStats = {
+    elections: 0,
+    committed: 0,
+    reads: 0,
+    leaseChecks: 0,
+    crashes: 0,
+    transfers: 0,
+    changes: 0,
+    jointChanges: 0,
+    snapshots: 0,
+    hibernations: 0,
+  };
   private readonly random: () => number;
   /** Most time between two steps. */
   private readonly paceMs: number;
@@ -75,6 +99,10 @@ export class Schedule {
   /** By index - 1: what was first seen committed, and in which term of the peer that saw it. */
   private readonly committed: { readonly entry: Entry; readonly inTerm: number }[] = [];
   private readonly leaders = new Map<number, number>();
+  /** By index: the configuration there. */
+  private readonly memberships = new Map<number, string>();
+  /** Snapshots that were sent and whose senders have not heard what became of them. */
+  private unreported: RaftMessage[] = [];
 
   constructor(seed: number) {
     this.random = seededRandom(seed);
@@ -89,10 +117,20 @@ export class Schedule {
       burst: this.pick([1, 4, 8]),
       ambition: this.pick([0, 1, 5]),
       slowDisks: this.chance(0.5),
+      slowApply: this.chance(0.3),
+      losesApplied: this.chance(0.5),
+      membershipChanges: this.chance(0.6),
+      compactions: this.chance(0.5),
     };
     this.paceMs = this.pick([1, 2, 4]);
-    const voters = Array.from({ length: size }, (_, at) => at + 1);
+    const spares = this.faults.membershipChanges ? this.pick([0, 1, 2, 3]) : 0;
+    const peers = Array.from({ length: size + spares }, (_, at) => at + 1);
+    const learners = this.chance(0.2) ? this.pick([0, 1]) : 0;
+    const voters = peers.slice(0, Math.max(1, size - learners));
+    const group = { ...votersOnly(voters), learners: peers.slice(voters.length, size) };
     const limits = {
+      hibernateAfterMs: this.pick([0, 0, 20, 50]),
+      maxCatchUpEntries: this.pick([Infinity, Infinity, 3, 20]),
       maxAppendBytes: this.pick([1, 60, 4096]),
       maxInflightAppends: this.pick([1, 2, 8]),
       entryCacheBytes: this.pick([0, 100, 4096]),
@@ -100,7 +138,7 @@ export class Schedule {
     };
     this.actions = this.possibilities();
     this.totalWeight = this.actions.reduce((sum, [weight]) => sum + weight, 0);
-    this.members = voters.map((peerId) => this.member(peerId, voters, limits));
+    this.members = peers.map((peerId) => this.member(peerId, peerId <= size ? group : votersOnly([]), limits));
   }
 
   run(steps: number): void {
@@ -119,7 +157,7 @@ export class Schedule {
 
   /** What may happen to a peer that is up, and how often. */
   private possibilities(): readonly (readonly [weight: number, action: (member: Member) => void])[] {
-    const { crashes, partitions, transfers, ambition } = this.faults;
+    const { crashes, partitions, transfers, ambition, slowApply, membershipChanges, compactions } = this.faults;
     return [
       [50, () => this.deliverSome()],
       [24, (member) => this.turn(member)],
@@ -129,6 +167,12 @@ export class Schedule {
       [0.5, (member) => member.replica.node.reportUnreachable(this.pick(this.members).replica.id)],
       [0.5, () => (this.timeMs += this.random() * 2 * TIMEOUT_MS)],
       [ambition, (member) => member.replica.node.campaign(this.clock(member))],
+      [slowApply ? 8 : 0, (member) => member.replica.apply()],
+      [membershipChanges ? 2 : 0, () => this.changeMembers()],
+      [compactions ? 1 : 0, (member) => this.compact(member)],
+      [1, () => this.reportSnapshot()],
+      [0.3, (member) => member.replica.node.wake(this.clock(member))],
+      [0.3, () => this.rest()],
       [transfers ? 1.5 : 0, () => this.transfer()],
       [partitions ? 1 : 0, () => this.repartition()],
       [crashes ? 0.4 : 0, (member) => this.crash(member)],
@@ -164,7 +208,7 @@ export class Schedule {
     if (this.chance(this.faults.lossShare) || this.cutOff.has(message.from) !== this.cutOff.has(message.to)) return;
     const to = this.members[message.to - 1]!;
     if (to.down) return;
-    to.replica.node.step(message, this.clock(to));
+    to.replica.step(message, this.clock(to));
     const refused = to.replica.node.refusedMessages;
     this.demand(refused === 0, `${to.replica.id} refused a message: ${JSON.stringify(message)}`);
   }
@@ -182,6 +226,7 @@ export class Schedule {
     const { replica } = member;
     const messages = replica.begin(this.clock(member));
     for (const message of messages) this.checkDurable(member, message);
+    if (replica.snapshotOut !== undefined) this.stats.snapshots++;
     for (const entry of replica.applying) {
       const durable = replica.disk.syncedTerm(entry.index) === entry.term;
       this.demand(durable, `${replica.id} applies ${entry.index}/${entry.term}, which it may forget`);
@@ -206,12 +251,58 @@ export class Schedule {
 
   private send(messages: readonly RaftMessage[]): void {
     this.wire.push(...messages);
+    this.unreported.push(...messages.filter(({ kind }) => kind === 'snapshot'));
     // A wire holds so much; old messages are the ones that hurt, so any may go.
     while (this.wire.length > 200) this.wire.splice(Math.floor(this.random() * this.wire.length), 1);
   }
 
   private tick(member: Member): void {
-    member.replica.node.tick(this.clock(member));
+    const { node } = member.replica;
+    // A driver need not tick it then, and some do.
+    if (node.isHibernating && this.chance(0.5)) return;
+    const before = node.isHibernating;
+    node.tick(this.clock(member));
+    this.demand(!before || node.isHibernating, `${member.replica.id}: a tick woke it`);
+  }
+
+  /** One voter or learner comes, goes or changes its role, or several of them. */
+  private changeMembers(): void {
+    const leader = this.members.find((one) => one.leading && !one.down);
+    if (leader === undefined) return;
+    const { node } = leader.replica;
+    const mode = this.pick(['simple', 'simple', 'joint', 'jointManual', 'leave']);
+    const count = mode === 'simple' ? 1 : this.pick([1, 2, 3]);
+    const words = Array.from({ length: count }, () => `${this.pick(['+', '+', '~', '-'])}${this.pick(this.members).replica.id}`);
+    const text = mode === 'leave' ? '' : [mode, ...words].join(' ');
+    if (!node.proposeConfChange(Buffer.from(text), this.clock(leader)).ok) return;
+    if (mode.startsWith('joint')) this.stats.jointChanges++;
+    this.stats.changes++;
+  }
+
+  private compact({ replica }: Member): void {
+    const { applied, firstIndex } = replica.disk;
+    const index = Math.min(replica.node.applied, applied) - this.pick([0, 0, 1, 5]);
+    if (index >= firstIndex) replica.compact(index);
+  }
+
+  /** Tells the sender of a snapshot what became of it, or what it takes for that. */
+  private reportSnapshot(): void {
+    const message = this.unreported.shift();
+    if (message === undefined) return;
+    const { replica } = this.members[message.from - 1]!;
+    replica.node.reportSnapshot(message.to, this.chance(0.5));
+  }
+
+  /** Nothing is asked of the group for a while, and nothing fails: it may fall asleep. */
+  private rest(): void {
+    for (let round = 0; round < 30; round++) this.everyoneTurns(this.paceMs * 4);
+  }
+
+  /** The node of a replica is gone: the drivers of the others find out. */
+  private tellLost(lost: Member): void {
+    for (const member of this.members) {
+      if (!member.down && member !== lost) member.replica.node.reportNodeLost(lost.replica.id, this.clock(member));
+    }
   }
 
   private propose(member: Member): void {
@@ -234,6 +325,7 @@ export class Schedule {
 
   private crash(member: Member): void {
     this.stats.crashes++;
+    this.tellLost(member);
     member.down = true;
     member.replica.crash();
     member.reads.clear();
@@ -268,6 +360,8 @@ export class Schedule {
     for (const member of this.members) {
       if (member.down) continue;
       const { node, id } = member.replica;
+      if (node.isHibernating && !member.asleep) this.stats.hibernations++;
+      member.asleep = node.isHibernating;
       this.demand(node.term >= member.term, `${id}: its term fell to ${node.term} from ${member.term}`);
       this.demand(node.commit >= member.commit, `${id}: its commit fell to ${node.commit} from ${member.commit}`);
       const leading = node.role === 'leader';
@@ -276,6 +370,7 @@ export class Schedule {
       member.term = node.term;
       if (node.commit > member.commit) this.checkCommit(member);
       member.commit = node.commit;
+      this.checkMembership(member);
     }
     for (const member of this.members) if (!member.down && member.leading) this.checkLease(member);
   }
@@ -286,13 +381,17 @@ export class Schedule {
     const { term } = node;
     const other = this.leaders.get(term);
     // The only voter may forget that it began a term, if nothing of it was synced: it alone knew.
-    const forgotten = other === id && this.members.length === 1;
+    const { voters, votersOutgoing } = node.membership;
+    const forgotten = other === id && [...voters, ...votersOutgoing].every((voter) => voter === id);
     this.demand(other === undefined || forgotten, `${id} and ${other} lead term ${term}`);
     this.leaders.set(term, id);
     this.stats.elections++;
     const log = logOf(member);
+    this.demand(node.membership.voters.length > 0, `${id} leads a group that it does not know`);
     for (const { entry, inTerm } of this.committed) {
       if (inTerm >= term) break;
+      // Compacted: committed, so it was checked.
+      if (entry.index < log.firstIndex - 1) continue;
       const found = log.term(entry.index);
       this.demand(found === entry.term, `leader ${id} of term ${term} lacks ${entry.index}/${entry.term}`);
     }
@@ -302,7 +401,13 @@ export class Schedule {
   private checkCommit(member: Member): void {
     const { node, id } = member.replica;
     const log = logOf(member);
-    for (let index = member.commit + 1; index <= node.commit; index++) {
+    // What a snapshot brings must have been committed, up to an entry of that term.
+    const compacted = log.firstIndex - 1;
+    if (compacted > member.commit) {
+      const known = this.committed[compacted - 1]?.entry.term;
+      this.demand(known === log.term(compacted), `${id} has a snapshot at ${compacted}, where ${known} is committed`);
+    }
+    for (let index = Math.max(member.commit, compacted) + 1; index <= node.commit; index++) {
       const entry = log.slice(index, index + 1, 1)[0]!;
       const known = this.committed[index - 1]?.entry;
       if (known === undefined) {
@@ -314,6 +419,16 @@ export class Schedule {
         this.demand(same, `${id} commits ${index}/${entry.term}, and ${known.term} was committed there`);
       }
     }
+  }
+
+  /** All replicas have the same configuration at the same index. */
+  private checkMembership({ replica }: Member): void {
+    const { applied, membership } = replica.disk;
+    if (membership.voters.length === 0) return;
+    const text = describeMembership(membership);
+    const known = this.memberships.get(applied) ?? text;
+    this.memberships.set(applied, known);
+    this.demand(known === text, `${replica.id} has ${text} at ${applied}, and another has ${known}`);
   }
 
   /** While a lease holds nobody leads a later term, so nothing was committed that its holder does not know. */
@@ -344,13 +459,14 @@ export class Schedule {
 
   /** Logs that share an entry share all before it. */
   private checkLogMatching(): void {
-    const logs = this.members.map((member) => member.replica.disk.all());
+    const logs = this.members.map((member) => member.replica.disk);
     for (const one of logs) {
       for (const other of logs) {
-        let at = Math.min(one.length, other.length) - 1;
-        while (at >= 0 && one[at]!.term !== other[at]!.term) at--;
-        for (; at >= 0; at--) {
-          const [a, b] = [one[at]!, other[at]!];
+        const first = Math.max(one.firstIndex, other.firstIndex);
+        let index = Math.min(one.lastIndex, other.lastIndex);
+        while (index >= first && one.term(index) !== other.term(index)) index--;
+        for (; index >= first; index--) {
+          const [a, b] = [one.all()[index - one.firstIndex]!, other.all()[index - other.firstIndex]!];
           const same = a.term === b.term && Buffer.compare(a.data, b.data) === 0;
           this.demand(same, `logs agree above ${a.index} and not there`);
         }
@@ -366,19 +482,7 @@ export class Schedule {
     for (const member of this.members) if (member.down) this.restart(member);
     let proposed = 0;
     for (let round = 0; round < 300; round++) {
-      this.timeMs += 5;
-      for (const member of this.members) {
-        this.finish(member);
-        this.tick(member);
-        this.begin(member);
-        this.finish(member);
-        this.check();
-      }
-      const arrived = this.wire;
-      this.wire = [];
-      for (const message of arrived)
-        this.members[message.to - 1]!.replica.node.step(message, this.clock(this.members[message.to - 1]!));
-      this.check();
+      this.everyoneTurns(5);
       if (round === 200) {
         const leader = this.members.find(({ leading }) => leading);
         if (leader === undefined) throw new BrokenPromise('nobody leads, and nothing is wrong any more');
@@ -386,8 +490,11 @@ export class Schedule {
         proposed = result.ok ? result.index : 0;
       }
     }
+    const group = this.members.find(({ leading }) => leading)?.replica.node.membership;
+    if (group === undefined) throw new BrokenPromise('nobody leads at the end');
     for (const { replica } of this.members) {
-      this.demand(proposed > 0 && replica.disk.applied >= proposed, `${replica.id} did not catch up`);
+      const caughtUp = replica.disk.applied >= proposed || !isMember(group, replica.id);
+      this.demand(proposed > 0 && caughtUp, `${replica.id} did not catch up`);
       replica.applied.forEach((entry, at) =>
         this.demand(
           entry === undefined || this.committed[at]?.entry.term === entry.term,
@@ -397,9 +504,32 @@ export class Schedule {
     }
   }
 
+  /** Time passes, and everything that is up and was sent works. */
+  private everyoneTurns(durationMs: number): void {
+    this.timeMs += durationMs;
+    for (const member of this.members) {
+      if (member.down) continue;
+      this.finish(member);
+      this.tick(member);
+      this.begin(member);
+      this.finish(member);
+      member.replica.apply();
+      this.check();
+    }
+    const arrived = this.wire;
+    this.wire = [];
+    for (const message of arrived) {
+      const to = this.members[message.to - 1]!;
+      if (to.down || this.cutOff.has(message.from) !== this.cutOff.has(message.to)) continue;
+      to.replica.step(message, this.clock(to));
+      this.check();
+    }
+    while (this.unreported.length > 0) this.reportSnapshot();
+  }
+
   // --- helpers ------------------------------------------------------------------------------------------------------
 
-  private member(peerId: number, voters: readonly number[], limits: Partial<RaftConfig>): Member {
+  private member(peerId: number, group: Membership, limits: Partial<RaftConfig>): Member {
     const config: RaftConfig = {
       ...DEFAULT_CONFIG,
       ...limits,
@@ -412,8 +542,10 @@ export class Schedule {
     };
     // Two clocks are at most a factor of 1 + MAX_DRIFT apart.
     const clockRate = 1 + (this.random() - 0.5) * 0.95 * MAX_DRIFT;
-    const replica = new Replica(config, votersOnly(voters), this.timeMs * clockRate);
-    return { replica, clockRate, reads: new Map(), down: false, term: 0, commit: 0, leading: false };
+    const replica = new Replica(config, group, this.timeMs * clockRate);
+    replica.appliesLater = this.faults.slowApply;
+    replica.disk.losesApplied = this.faults.losesApplied;
+    return { replica, clockRate, reads: new Map(), down: false, term: 0, commit: 0, leading: false, asleep: false };
   }
 
   private clock(member: Member): number {
