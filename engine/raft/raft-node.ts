@@ -200,7 +200,7 @@ export class RaftNode {
       this.refusedCount++;
       return;
     }
-    if (this.isHibernating && this.isWokenBy(message)) this.wakeUp(now);
+    if (this.isHibernating && this.isWokenBy(message)) this.wakeUp(now, message.from);
     if (isAboutVotes(message)) this.learnCommit(message);
     if (message.kind === 'vote' || message.kind === 'preVote') {
       this.onVoteRequest(message, now);
@@ -323,7 +323,7 @@ export class RaftNode {
   /** The driver wants this peer to be awake: no effect unless it hibernates. */
   wake(nowMs: number): void {
     const now = this.advanceTime(nowMs);
-    if (this.isHibernating) this.wakeUp(now);
+    if (this.isHibernating) this.wakeUp(now, 0);
   }
 
   /** The node of a peer is lost. Wakes this peer if that one is a member of its group, and no other group. */
@@ -331,7 +331,7 @@ export class RaftNode {
     const now = this.advanceTime(nowMs);
     if (this.quorum.slotOf(peerId) < 0) return;
     if (peerId === this.leaderId || this.leaderId === 0) this.leaderLost = true;
-    if (this.isHibernating) this.wakeUp(now);
+    if (this.isHibernating) this.wakeUp(now, 0);
   }
 
   /**
@@ -679,7 +679,7 @@ export class RaftNode {
     return !message.hibernate || message.term !== this.termValue;
   }
 
-  private wakeUp(now: number): void {
+  private wakeUp(now: number, byPeerId: number): void {
     if (this.leadership !== undefined) {
       this.leadership.wake(now);
       return;
@@ -689,6 +689,7 @@ export class RaftNode {
     if (this.leaderLost || this.leaderId === 0) return;
     // As far as it knows its leader is there and only asleep: it wakes it, and elects no other before it could answer.
     this.promisedUntilMs = now + this.config.electionTimeoutMs;
+    if (byPeerId === this.leaderId) return;
     this.outbox.send(messages.heartbeatResponse(this.peerId, this.leaderId, this.termValue, 0, false));
   }
 

@@ -1,5 +1,6 @@
 /** Messages that no correct peer sends change nothing, are counted, and never stop the node. */
 
+import { votersOnly } from '../../engine/raft/index.ts';
 import type { RaftMessage } from '../../engine/raft/index.ts';
 import { assert, suite } from '../harness.ts';
 import { Group, bytes } from './group.ts';
@@ -57,6 +58,11 @@ test('an append with a gap', () => refuses({ index: 2, logTerm: 1, entries: [ent
 test('an append whose terms fall', () => refuses({ index: 2, logTerm: 1, entries: [entry(3, 1), entry(4, 0)] }));
 test('an append of a future term', () => refuses({ index: 2, logTerm: 1, entries: [entry(3, 2)] }));
 test('a heartbeat with a commit beyond the log', () => refuses({ kind: 'heartbeat', commit: 99 }));
+test('a snapshot without a configuration', () => refuses({ kind: 'snapshot', index: 9, logTerm: 1 }));
+test('a snapshot of a future term', () =>
+  refuses({ kind: 'snapshot', index: 9, logTerm: 2, membership: votersOnly([1, 2, 3]) }));
+test('a snapshot from a second leader of the term', () =>
+  refuses({ kind: 'snapshot', from: 3, index: 9, logTerm: 1, membership: votersOnly([1, 2, 3]) }));
 test('an answer for entries that the leader does not have', () =>
   refuses({ kind: 'appendResponse', from: 2, index: 99 }, 1));
 
@@ -118,4 +124,25 @@ test('a pre-vote that was granted to an earlier campaign does not win this one',
   assert.is(node.role, 'preCandidate');
   node.step(forged({ kind: 'preVoteResponse', from: 3, term: 6 }), group.nowMs);
   assert.is(node.role, 'candidate');
+});
+
+test('a peer takes no snapshot of a group that it does not belong to', () => {
+  const group = groupWithEntries();
+  const { node } = group.replica(2);
+  node.step(forged({ kind: 'snapshot', index: 9, logTerm: 1, membership: votersOnly([1, 3]) }), group.nowMs);
+  assert.equal([node.lastIndex, node.commit], [2, 2]);
+  assert.is(group.replica(2).begin(group.nowMs).length, 0);
+});
+
+test('strangers do not wake a group that hibernates', () => {
+  const group = new Group(3, { config: { hibernateAfterMs: 200 } });
+  group.elect(1);
+  group.advance(1000);
+  const { node } = group.replica(1);
+  assert.ok(node.isHibernating);
+  node.step(forged({ kind: 'preVote', from: 9, to: 1, term: 99, index: 99, logTerm: 99 }), group.nowMs);
+  node.reportNodeLost(9, group.nowMs);
+  assert.ok(node.isHibernating);
+  node.reportNodeLost(3, group.nowMs);
+  assert.not.ok(node.isHibernating);
 });

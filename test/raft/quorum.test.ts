@@ -41,3 +41,20 @@ test('peers are known by slot, whatever order they were given in', () => {
   assert.is(quorum.slotOf(40), -1);
   assert.not.ok(quorum.isVoter(-1));
 });
+
+test('in a joint configuration both majorities must agree, and learners do not count', () => {
+  const quorum = new Quorum([1, 4, 5], [1, 2, 3], [6]);
+  assert.equal(quorum.peers, [1, 2, 3, 4, 5, 6]);
+  assert.is(quorum.highest(Float64Array.from([9, 8, 1, 3, 2, 100])), 3);
+  assert.is(quorum.highest(Float64Array.from([9, 1, 2, 8, 7, 100])), 2);
+  assert.is(quorum.tally(Int8Array.from([1, 1, 0, 0, 0, 1])), 'pending');
+  assert.is(quorum.tally(Int8Array.from([1, 1, 0, 0, 1, 0])), 'won');
+  assert.is(quorum.tally(Int8Array.from([1, 1, 1, -1, -1, 1])), 'lost');
+  assert.not.ok(quorum.isVoter(quorum.slotOf(6)));
+  assert.ok(quorum.isVoter(quorum.slotOf(2)));
+});
+
+test('who is alone in one half only is not alone', () => {
+  assert.not.ok(new Quorum([1], [1, 2]).isAlone(0));
+  assert.ok(new Quorum([1], [], [2]).isAlone(0));
+});

@@ -162,3 +162,117 @@ test('a message of tiny entries is bounded as well', () => {
   for (let index = 1; index <= 1000; index++) log.append(1, 'normal', new Uint8Array(0));
   assert.ok(log.slice(1, 1001, 1000).length < 50);
 });
+
+test('a term that changes twice makes nothing durable that is not', () => {
+  const { log } = logWith([]);
+  log.replace(entries(1, 1, 1), 0);
+  log.takeUnstable();
+  // 2/1 is being written. It is replaced, and a later leader that has it puts it back: the write that is out has it.
+  log.replace(entries(2, 2), 0);
+  assert.is(log.firstNew(entries(2, 1)), 0);
+  log.stableTo(2, 1);
+  assert.is(log.stable, 0);
+  log.stableTo(1, 1);
+  assert.is(log.stable, 1);
+  assert.equal(
+    log.takeUnstable().map((entry) => `${entry.index}/${entry.term}`),
+    ['2/2'],
+  );
+});
+
+test('only what is applied is compacted, and the term of its last entry stays known', () => {
+  const { log, disk } = logWith(entries(1, 1, 1, 2, 2));
+  log.commitTo(4);
+  log.takeCommitted(1e6);
+  log.appliedTo(3, 2);
+  assert.throws(() => log.compactTo(4), /compacted/);
+  log.compactTo(3);
+  disk.compact(3);
+  assert.is(log.firstIndex, 4);
+  assert.is(log.term(3), 2);
+  assert.is(log.term(2), undefined);
+  assert.equal(
+    log.slice(4, 5, 1000).map((entry) => entry.index),
+    [4],
+  );
+  assert.throws(() => log.slice(3, 5, 1000), /compacted/);
+  log.compactTo(2);
+  assert.is(log.firstIndex, 4);
+});
+
+test('a log that was compacted starts where it ends', () => {
+  const disk = new Disk();
+  disk.write(entries(1, 1, 1, 2), undefined);
+  disk.compact(3);
+  const log = new RaftLog(disk, 0, 3, CONFIG);
+  assert.equal([log.firstIndex, log.lastIndex, log.lastTerm, log.commit], [4, 3, 2, 3]);
+  assert.is(log.append(3, 'normal', bytes('x')).index, 4);
+  assert.throws(() => new RaftLog(disk, 0, 2, CONFIG), /begins at 4/);
+});
+
+test('below a compacted log, the logs can agree anywhere', () => {
+  const disk = new Disk();
+  disk.write(entries(1, 1, 1, 2, 2), undefined);
+  disk.compact(3);
+  const log = new RaftLog(disk, 0, 3, CONFIG);
+  assert.equal(log.agreement(2, 1), { index: 2, term: 0 });
+  assert.equal(log.agreement(4, 2), { index: 4, term: 2 });
+});
+
+test('a snapshot takes the place of the log, and is durable only when it is reported', () => {
+  const { log } = logWith(entries(1, 1, 1, 1));
+  log.restore(9, 4);
+  assert.equal([log.lastIndex, log.lastTerm, log.commit, log.firstIndex], [9, 4, 9, 10]);
+  assert.equal([log.applied, log.stable, log.hasCommitted, log.isRestoring], [0, 0, false, true]);
+  log.replace(entries(10, 4), 0);
+  log.commitTo(10);
+  // A report of a write that was under way when the snapshot came, and that ended with an entry of this place and term.
+  log.stableTo(9, 4);
+  assert.is(log.applied, 0);
+  assert.not.ok(log.hasCommitted);
+  assert.not.ok(log.restored(8));
+  assert.ok(log.restored(9));
+  assert.equal([log.applied, log.stable, log.isRestoring], [9, 9, false]);
+  log.takeUnstable();
+  log.stableTo(10, 4);
+  assert.equal(
+    log.takeCommitted(1000).map((entry) => entry.index),
+    [10],
+  );
+});
+
+test('a snapshot undoes nothing that is committed', () => {
+  const { log } = logWith(entries(1, 1, 1, 1));
+  log.commitTo(2);
+  assert.throws(() => log.restore(2, 1), /committed/);
+});
+
+test('a report of applied entries that a snapshot has overtaken says nothing', () => {
+  const { log } = logWith(entries(1, 1, 1, 1));
+  log.commitTo(2);
+  log.takeCommitted(1000);
+  log.restore(9, 4);
+  assert.not.ok(log.appliedTo(2, 1));
+  log.restored(9);
+  assert.not.ok(log.appliedTo(2, 1));
+  assert.is(log.applied, 9);
+});
+
+test('a report of applied entries names the entry that was committed', () => {
+  const { log } = logWith(entries(1, 1, 1));
+  log.commitTo(2);
+  log.takeCommitted(1000);
+  assert.throws(() => log.appliedTo(2, 2), /committed there/);
+  assert.ok(log.appliedTo(2, 1));
+});
+
+test('a change of the membership that is committed and not applied is found, wherever it lies', () => {
+  const { log } = logWith([...entries(1, 1, 1), { term: 1, index: 3, kind: 'confChange', data: bytes('x') }]);
+  log.commitTo(2);
+  assert.not.ok(log.hasUnappliedChange(1));
+  log.commitTo(3);
+  assert.ok(log.hasUnappliedChange(1));
+  while (log.hasCommitted) log.takeCommitted(1);
+  log.appliedTo(3, 1);
+  assert.not.ok(log.hasUnappliedChange(1));
+});

@@ -169,7 +169,7 @@ export class Schedule {
       [ambition, (member) => member.replica.node.campaign(this.clock(member))],
       [slowApply ? 8 : 0, (member) => member.replica.apply()],
       [membershipChanges ? 2 : 0, () => this.changeMembers()],
-      [compactions ? 1 : 0, (member) => this.compact(member)],
+      [compactions ? 2 : 0, (member) => this.compact(member)],
       [1, () => this.reportSnapshot()],
       [0.3, (member) => member.replica.node.wake(this.clock(member))],
       [0.3, () => this.rest()],

@@ -18,6 +18,8 @@ export class Script {
   private readonly down = new Set<number>();
   private readonly cutOff = new Set<number>();
   private wire: RaftMessage[] = [];
+  /** Copies of messages, to arrive late. */
+  private kept: RaftMessage[] = [];
   private output: string[] = [];
   /** Whether messages are printed. */
   private tracing = true;
@@ -53,7 +55,7 @@ export class Script {
       }),
     unreachable: ([id, peer]) => this.on(id, (replica) => replica.node.reportUnreachable(Number(peer))),
     write: ([id]) => this.on(id, (replica) => this.write(replica)),
-    sync: ([id]) => this.on(id, (replica) => this.sync(replica)),
+    sync: ([id]) => this.sync(this.replica(Number(id))),
     ready: (ids) => {
       for (const id of this.chosen(ids)) {
         this.write(this.replica(id));
@@ -66,6 +68,10 @@ export class Script {
       const isWanted = (message: RaftMessage): boolean => message.from === Number(from) && message.to === Number(to);
       this.wire.push(...this.wire.filter(isWanted));
     },
+    keep: ([from, to]) => {
+      this.kept.push(...this.wire.filter((message) => message.from === Number(from) && message.to === Number(to)));
+    },
+    release: () => this.wire.push(...this.kept.splice(0)),
     run: () => this.run(),
     'run-until': ([id, role]) => this.run(() => this.replica(Number(id)).node.role === role),
     settle: () => {
