@@ -10,7 +10,7 @@ import { isJoint } from './membership.ts';
 import * as messages from './message.ts';
 import type { Outbox } from './outbox.ts';
 import { Progress } from './progress.ts';
-import { Quorum } from './quorum.ts';
+import type { Quorum } from './quorum.ts';
 import { entriesBytes, entryBytes } from './raft-log.ts';
 import type { RaftLog } from './raft-log.ts';
 import { ReadQueue } from './read-index.ts';
@@ -392,7 +392,9 @@ export class Leadership {
   }
 
   private isTooFarBehind(progress: Progress): boolean {
-    return progress.state === 'probe' && this.log.applied - progress.next >= (this.config.maxCatchUpEntries ?? Infinity);
+    return (
+      progress.state === 'probe' && this.log.applied - progress.next >= (this.config.maxCatchUpEntries ?? Infinity)
+    );
   }
 
   /** The configuration in force is the one at the applied index, so this is what the driver's data is of. */

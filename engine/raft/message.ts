@@ -21,7 +21,7 @@ function message(
   context: number,
   transfer: boolean,
   hibernate = false,
-  membership: RaftMessage['membership'] = undefined,
+  membership?: RaftMessage['membership'],
 ): RaftMessage {
   return {
     kind,
@@ -98,7 +98,23 @@ export function heartbeatResponse(
 /** Asks the driver to send its data as of `snapshot.index`; the receiver's driver steps it once the data is there. */
 export function snapshotOf(from: number, to: number, term: number, snapshot: Snapshot, round: number): RaftMessage {
   const { index, term: logTerm, membership } = snapshot;
-  return message('snapshot', from, to, term, index, logTerm, 0, NO_ENTRIES, false, 0, 0, round, false, false, membership);
+  return message(
+    'snapshot',
+    from,
+    to,
+    term,
+    index,
+    logTerm,
+    0,
+    NO_ENTRIES,
+    false,
+    0,
+    0,
+    round,
+    false,
+    false,
+    membership,
+  );
 }
 
 /** A vote or pre-vote for `term`, by a candidate whose log ends at `last`, and who knows that `commit` is committed. */

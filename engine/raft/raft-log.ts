@@ -87,7 +87,10 @@ export class RaftLog {
     invariant(commit <= last, `commit ${commit} is beyond the log, which ends at ${last}`);
     this.truncatedIndex = store.firstIndex - 1;
     this.truncatedTerm = store.term(this.truncatedIndex) ?? 0;
-    invariant(applied >= this.truncatedIndex, `applied ${applied} is below the log, which begins at ${store.firstIndex}`);
+    invariant(
+      applied >= this.truncatedIndex,
+      `applied ${applied} is below the log, which begins at ${store.firstIndex}`,
+    );
     this.store = store;
     this.cacheBytes = config.entryCacheBytes;
     this.cacheLimitBytes = config.entryCacheBytes + config.maxUncommittedBytes;
@@ -231,7 +234,8 @@ export class RaftLog {
   appliedTo(index: number, term: number): boolean {
     if (index > this.applying) broken(`applied ${index} was not handed out, only up to ${this.applying}`);
     if (index <= this.appliedValue || index < this.truncatedIndex) return false;
-    if (this.term(index) !== term) broken(`applied ${index} of term ${term}, and ${this.term(index)} is committed there`);
+    if (this.term(index) !== term)
+      broken(`applied ${index} of term ${term}, and ${this.term(index)} is committed there`);
     this.appliedValue = index;
     this.trim();
     return true;
@@ -252,7 +256,8 @@ export class RaftLog {
 
   /** The store may forget entries up to `index` from now on; they must be applied. */
   compactTo(index: number): void {
-    if (index > this.appliedValue) broken(`entries up to ${index} would be compacted, and ${this.appliedValue} is applied`);
+    if (index > this.appliedValue)
+      broken(`entries up to ${index} would be compacted, and ${this.appliedValue} is applied`);
     if (index <= this.truncatedIndex) return;
     const term = this.term(index);
     if (term === undefined) broken(`the log has no entry ${index}`);
@@ -263,7 +268,8 @@ export class RaftLog {
 
   /** A snapshot takes the place of the whole log, which it passes or contradicts. It is durable with `restored`. */
   restore(index: number, term: number): void {
-    if (index <= this.commitValue) broken(`a snapshot at ${index} would undo what is committed up to ${this.commitValue}`);
+    if (index <= this.commitValue)
+      broken(`a snapshot at ${index} would undo what is committed up to ${this.commitValue}`);
     this.window = [];
     this.windowBytes = 0;
     this.windowFirst = index + 1;

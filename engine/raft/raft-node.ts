@@ -3,13 +3,14 @@
 import { invariant } from '../../rpc/wire/errors.ts';
 import { Campaign } from './campaign.ts';
 import type { CampaignKind } from './campaign.ts';
-import { acceptAppend } from './follower.ts';
+import { acceptAppend, acceptSnapshot, learnCommit } from './follower.ts';
 import { Leadership } from './leadership.ts';
-import { changeMembership, isMember } from './membership.ts';
+import { changeMembership } from './membership.ts';
 import * as messages from './message.ts';
 import { Outbox } from './outbox.ts';
 import { Quorum } from './quorum.ts';
 import { RaftLog } from './raft-log.ts';
+import { Slumber } from './slumber.ts';
 import type {
   ConfChange,
   Entry,
@@ -70,12 +71,8 @@ export class RaftNode {
   private electionDueMs = 0;
   /** Until then this peer has promised its vote to nobody else, because it heard a leader or cannot know whether it did. */
   private promisedUntilMs: number;
-  /** As a follower: it agreed to hibernate, and has no election timer until it wakes. */
-  private asleep = false;
-  /** Latest round of this term's leader that was heard. */
-  private heardRound = 0;
-  /** The driver says that the leader's node is lost: no sleep until that leader is heard awake. */
-  private leaderLost = false;
+  /** As a follower. */
+  private readonly slumber = new Slumber();
 
   /** The entries or the snapshot of the last Ready are not reported as persisted. */
   private writeOut = false;
@@ -145,7 +142,7 @@ export class RaftNode {
 
   /** Neither time nor ticks mean anything to this peer until something wakes it; a driver need not tick it. */
   get isHibernating(): boolean {
-    return this.leadership !== undefined ? this.leadership.hibernating : this.asleep;
+    return this.leadership !== undefined ? this.leadership.hibernating : this.slumber.asleep;
   }
 
   /** Messages that no correct peer sends, and that were dropped. */
@@ -201,7 +198,7 @@ export class RaftNode {
       return;
     }
     if (this.isHibernating && this.isWokenBy(message)) this.wakeUp(now, message.from);
-    if (isAboutVotes(message)) this.learnCommit(message);
+    if (isAboutVotes(message)) learnCommit(this.log, message);
     if (message.kind === 'vote' || message.kind === 'preVote') {
       this.onVoteRequest(message, now);
       return;
@@ -279,7 +276,7 @@ export class RaftNode {
   campaign(nowMs: number): void {
     const now = this.advanceTime(nowMs);
     if (this.leadership !== undefined || now < this.promisedUntilMs) return;
-    this.asleep = false;
+    this.slumber.end();
     this.resetElectionTimer();
     this.startCampaign('preVote', false);
   }
@@ -330,7 +327,7 @@ export class RaftNode {
   reportNodeLost(peerId: number, nowMs: number): void {
     const now = this.advanceTime(nowMs);
     if (this.quorum.slotOf(peerId) < 0) return;
-    if (peerId === this.leaderId || this.leaderId === 0) this.leaderLost = true;
+    if (peerId === this.leaderId || this.leaderId === 0) this.slumber.leaderIsLost();
     if (this.isHibernating) this.wakeUp(now, 0);
   }
 
@@ -537,16 +534,6 @@ export class RaftNode {
     }
   }
 
-  /**
-   * What is committed anywhere is so here, if this log has it. Without a leader votes are the only way to hear of it, and it
-   * may be what a new leader needs: the peer with the longest log may have stopped to vote, and refuse a candidate that
-   * does not know so (raft-rs: commit by vote).
-   */
-  private learnCommit(message: RaftMessage): void {
-    const { commit, hintTerm } = message;
-    if (commit > this.log.commit && this.log.term(commit) === hintTerm) this.log.commitTo(commit);
-  }
-
   private onVoteResponse(message: RaftMessage): void {
     const campaign = this.campaignValue;
     if (campaign === undefined || message.kind !== `${campaign.kind}Response`) return;
@@ -577,13 +564,12 @@ export class RaftNode {
     if (term > this.termValue) {
       this.termValue = term;
       this.vote = 0;
-      this.heardRound = 0;
-      this.leaderLost = false;
+      this.slumber.newTerm();
     }
     if (this.roleValue !== 'follower' || this.leaderId !== leaderId) this.standingChanged = true;
     this.roleValue = 'follower';
     this.leaderId = leaderId;
-    this.asleep = false;
+    this.slumber.end();
     if (this.leadership !== undefined) this.log.servePeers(false);
     this.leadership = undefined;
     this.campaignValue = undefined;
@@ -602,18 +588,12 @@ export class RaftNode {
   }
 
   private onAppend(message: RaftMessage, now: number): void {
-    const answer = this.heardLeader(message.from, now) ? this.answerAppend(message) : undefined;
+    const answer = this.heardLeader(message.from, now)
+      ? acceptAppend(this.log, this.membershipValue, message)
+      : undefined;
     if (answer === undefined) this.refusedCount++;
     else if (answer.reject) this.outbox.sendDurable(answer);
     else this.outbox.acknowledge(answer);
-  }
-
-  private answerAppend(message: RaftMessage): RaftMessage | undefined {
-    // The changes in a log mean nothing without the configuration that they begin with: only a snapshot brings that.
-    // Everyone else has the position before the first entry, so the leader knows who rejects it.
-    const knowsNobody = message.index === 0 && this.membershipValue.voters.length === 0;
-    if (!knowsNobody) return acceptAppend(this.log, message);
-    return messages.appendRejected(this.peerId, message.from, this.termValue, 0, 0, 0, message.context);
   }
 
   private onHeartbeat(message: RaftMessage, now: number): void {
@@ -623,33 +603,19 @@ export class RaftNode {
       return;
     }
     this.log.commitTo(message.commit);
-    this.asleep = this.fallsAsleep(message);
-    const { from, context } = message;
-    this.outbox.send(messages.heartbeatResponse(this.peerId, from, this.termValue, context, this.asleep));
+    const sleeps = this.slumber.heard(message, this.log);
+    this.outbox.send(messages.heartbeatResponse(this.peerId, message.from, this.termValue, message.context, sleeps));
   }
 
-  /**
-   * A snapshot whose data the driver has received. It takes the place of a log that does not reach to it or contradicts it
-   * (thesis figure 5.3); one that this log has passed is only answered.
-   */
   private onSnapshot(message: RaftMessage, now: number): void {
-    const { index, logTerm: term, membership } = message;
-    const wellFormed = membership !== undefined && term > 0 && term <= message.term;
-    if (!wellFormed || !this.heardLeader(message.from, now)) {
+    const { from, logTerm, membership, context } = message;
+    const wellFormed = membership !== undefined && logTerm > 0 && logTerm <= message.term;
+    if (!wellFormed || !this.heardLeader(from, now)) {
       this.refusedCount++;
       return;
     }
-    if (index > this.log.commit) {
-      if (this.log.term(index) === term) this.log.commitTo(index);
-      else if (isMember(membership, this.peerId)) this.restore({ index, term, membership });
-    }
-    const { commit } = this.log;
-    this.outbox.acknowledge(messages.appendAccepted(this.peerId, message.from, this.termValue, commit, message.context));
-  }
-
-  private restore(snapshot: Snapshot): void {
-    this.log.restore(snapshot.index, snapshot.term);
-    this.snapshotDue = snapshot;
+    this.snapshotDue = acceptSnapshot(this.log, membership, message) ?? this.snapshotDue;
+    this.outbox.acknowledge(messages.appendAccepted(this.peerId, from, this.termValue, this.log.commit, context));
   }
 
   private snapshotInstalled({ index, membership }: Snapshot): void {
@@ -658,20 +624,6 @@ export class RaftNode {
   }
 
   // --- hibernation --------------------------------------------------------------------------------------------------
-
-  /** Whether this follower agrees to sleep: it has all that its leader has, and the wish is not an old one. */
-  private fallsAsleep(heartbeat: RaftMessage): boolean {
-    const { log } = this;
-    const fresh = heartbeat.context > this.heardRound;
-    if (fresh) this.heardRound = heartbeat.context;
-    if (!heartbeat.hibernate) {
-      this.leaderLost = false;
-      return false;
-    }
-    // A wish that was heard before may come again: it is answered as it was.
-    if (this.leaderLost || (!fresh && !this.asleep)) return false;
-    return heartbeat.commit === log.lastIndex && log.applied === log.lastIndex && log.stable === log.lastIndex;
-  }
 
   /** Whatever a member says wakes this peer, except what keeps it asleep. */
   private isWokenBy(message: RaftMessage): boolean {
@@ -684,9 +636,9 @@ export class RaftNode {
       this.leadership.wake(now);
       return;
     }
-    this.asleep = false;
+    this.slumber.end();
     this.resetElectionTimer();
-    if (this.leaderLost || this.leaderId === 0) return;
+    if (this.slumber.leaderLost || this.leaderId === 0) return;
     // As far as it knows its leader is there and only asleep: it wakes it, and elects no other before it could answer.
     this.promisedUntilMs = now + this.config.electionTimeoutMs;
     if (byPeerId === this.leaderId) return;

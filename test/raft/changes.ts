@@ -12,13 +12,7 @@ export function decodeChange(data: Uint8Array): ConfChange {
   return { mode: mode as ConfChange['mode'], changes };
 }
 
-export function describeMembership({
-  voters,
-  votersOutgoing,
-  learners,
-  learnersNext,
-  autoLeave,
-}: Membership): string {
+export function describeMembership({ voters, votersOutgoing, learners, learnersNext, autoLeave }: Membership): string {
   const parts = [`voters ${voters.join(' ')}`];
   if (votersOutgoing.length > 0) parts.push(`outgoing ${votersOutgoing.join(' ')}`);
   if (learners.length > 0) parts.push(`learners ${learners.join(' ')}`);

@@ -1,7 +1,15 @@
 /** One replica under test: a node, a disk that may forget what was not synced, and what was applied. */
 
 import { RaftNode } from '../../engine/raft/index.ts';
-import type { Entry, Membership, RaftConfig, RaftMessage, ReadState, Ready, Snapshot } from '../../engine/raft/index.ts';
+import type {
+  Entry,
+  Membership,
+  RaftConfig,
+  RaftMessage,
+  ReadState,
+  Ready,
+  Snapshot,
+} from '../../engine/raft/index.ts';
 import { InvalidArgument } from '../../rpc/wire/errors.ts';
 import { decodeChange } from './changes.ts';
 import { Disk } from './disk.ts';

@@ -35,7 +35,8 @@ interface Faults {
   readonly slowApply: boolean;
   /** A crash undoes what was applied since the last sync. */
   readonly losesApplied: boolean;
-  readonly membershipChanges: boolean;
+  /** How often the membership is to change. */
+  readonly churn: number;
   readonly compactions: boolean;
 }
 
@@ -119,11 +120,11 @@ export class Schedule {
       slowDisks: this.chance(0.5),
       slowApply: this.chance(0.3),
       losesApplied: this.chance(0.5),
-      membershipChanges: this.chance(0.6),
+      churn: this.pick([0, 2, 8]),
       compactions: this.chance(0.5),
     };
     this.paceMs = this.pick([1, 2, 4]);
-    const spares = this.faults.membershipChanges ? this.pick([0, 1, 2, 3]) : 0;
+    const spares = this.faults.churn > 0 ? this.pick([0, 1, 2, 3]) : 0;
     const peers = Array.from({ length: size + spares }, (_, at) => at + 1);
     const learners = this.chance(0.2) ? this.pick([0, 1]) : 0;
     const voters = peers.slice(0, Math.max(1, size - learners));
@@ -157,7 +158,7 @@ export class Schedule {
 
   /** What may happen to a peer that is up, and how often. */
   private possibilities(): readonly (readonly [weight: number, action: (member: Member) => void])[] {
-    const { crashes, partitions, transfers, ambition, slowApply, membershipChanges, compactions } = this.faults;
+    const { crashes, partitions, transfers, ambition, slowApply, churn, compactions } = this.faults;
     return [
       [50, () => this.deliverSome()],
       [24, (member) => this.turn(member)],
@@ -168,7 +169,7 @@ export class Schedule {
       [0.5, () => (this.timeMs += this.random() * 2 * TIMEOUT_MS)],
       [ambition, (member) => member.replica.node.campaign(this.clock(member))],
       [slowApply ? 8 : 0, (member) => member.replica.apply()],
-      [membershipChanges ? 2 : 0, () => this.changeMembers()],
+      [churn, () => this.changeMembers()],
       [compactions ? 2 : 0, (member) => this.compact(member)],
       [1, () => this.reportSnapshot()],
       [0.3, (member) => member.replica.node.wake(this.clock(member))],
@@ -272,7 +273,10 @@ export class Schedule {
     const { node } = leader.replica;
     const mode = this.pick(['simple', 'simple', 'joint', 'jointManual', 'leave']);
     const count = mode === 'simple' ? 1 : this.pick([1, 2, 3]);
-    const words = Array.from({ length: count }, () => `${this.pick(['+', '+', '~', '-'])}${this.pick(this.members).replica.id}`);
+    const words = Array.from(
+      { length: count },
+      () => `${this.pick(['+', '+', '~', '-'])}${this.pick(this.members).replica.id}`,
+    );
     const text = mode === 'leave' ? '' : [mode, ...words].join(' ');
     if (!node.proposeConfChange(Buffer.from(text), this.clock(leader)).ok) return;
     if (mode.startsWith('joint')) this.stats.jointChanges++;

@@ -210,7 +210,12 @@ export class Script {
   }
 
   private isLost(message: RaftMessage): boolean {
-    return !this.replicas.has(message.to) || this.down.has(message.to) || this.cutOff.has(message.from) || this.cutOff.has(message.to);
+    return (
+      !this.replicas.has(message.to) ||
+      this.down.has(message.to) ||
+      this.cutOff.has(message.from) ||
+      this.cutOff.has(message.to)
+    );
   }
 
   private deliver(from: number, to: number): void {
