@@ -6,7 +6,7 @@
  * seed.
  */
 
-import { isMember, votersOnly } from '../../engine/raft/index.ts';
+import { isJoint, isMember, votersOnly } from '../../engine/raft/index.ts';
 import type { Entry, Membership, RaftConfig, RaftMessage } from '../../engine/raft/index.ts';
 import type { RaftLog } from '../../engine/raft/raft-log.ts';
 import { describeMembership } from './changes.ts';
@@ -271,7 +271,8 @@ export class Schedule {
     const leader = this.members.find((one) => one.leading && !one.down);
     if (leader === undefined) return;
     const { node } = leader.replica;
-    const mode = this.pick(['simple', 'simple', 'joint', 'jointManual', 'leave']);
+    const joint = isJoint(node.membership);
+    const mode = joint ? 'leave' : this.pick(['simple', 'simple', 'joint', 'jointManual']);
     const count = mode === 'simple' ? 1 : this.pick([1, 2, 3]);
     const words = Array.from(
       { length: count },
