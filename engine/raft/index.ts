@@ -10,7 +10,7 @@
  * 3. Send `messages`. They may leave before the disk is asked.
  * 4. Install `snapshot`, if there is one: its data takes the place of all applied data, the log is empty and begins behind
  *    its index, and its configuration and index are what is applied. One atomic write, or restartable; it may take many
- *    turns. What was handed out to be applied before is finished first.
+ *    turns. What was handed out to be applied before is finished, or dropped, first.
  *    Write `entries` (the first replaces everything at and above its index) and `hardState` in one atomic write; sync it
  *    if `mustSync`. The LogReader answers from this write on.
  * 5. If there were entries: `persisted(index, term)` of the last of them, or of the snapshot if it came without, after the
@@ -21,10 +21,10 @@
  * 8. `persisted` may have committed something: `hasReady()` again, now or in the next turn.
  *
  * One write is out at a time: `ready()` throws while the entries of the last Ready are not persisted. Applying may take
- * longer: later Readies hand out what follows, and `appliedTo` says how far it has come. Messages need not
- * arrive, nor in order, nor once. Steps and proposals may come between `ready()` and `persisted()`; a driver that
- * finishes a Ready before it takes the next message is just as right. A crash may lose any Ready that was not synced,
- * but of two synced writes never the older alone.
+ * longer: later Readies hand out what follows, and `appliedTo` says how far it has come. Messages need not arrive, nor in
+ * order, nor once. Steps and proposals may come between `ready()` and `persisted()`; a driver that finishes a Ready before
+ * it takes the next message is just as right. A crash may lose any Ready that was not synced, but of two synced writes
+ * never the older alone.
  *
  * **The membership** is what is applied. `proposeConfChange` takes the driver's encoding of a `ConfChange`; an entry of kind
  * confChange that has no data leaves a joint configuration (`{ mode: 'leave', changes: [] }`), and is also proposed by the
@@ -37,11 +37,11 @@
  * - A peer that is removed keeps answering until the others have applied it: an older majority may need its vote. To remove
  *   a leader, transfer its leadership first; else the group waits for an election time-out.
  *
- * **Snapshots.** A message of kind snapshot asks the driver to send its applied data along. Its `index`, `logTerm` and
- * `membership` say what is applied at this moment; they must be the data's, so a driver that reads its data later sends
- * what is then applied. The receiving driver steps the message when it has the data, and keeps it until the Ready
- * that asks for it, or drops it if none does. The sending driver calls `reportSnapshot` for each one. `compactTo` before
- * the log forgets entries, and never beyond what is applied.
+ * **Snapshots.** A message of kind snapshot, in `messages` or `durableMessages`, asks the driver to send its applied data
+ * along. Its `index`, `logTerm` and `membership` say what is applied at this moment; they must be the data's, so a driver
+ * that reads its data later sends what is then applied. The receiving driver steps the message when it has the data, and
+ * keeps that until the Ready that asks for it, or drops it if none does. The sending driver calls `reportSnapshot` for each
+ * one. It calls `compactTo` before the log forgets entries, and never beyond what is applied.
  *
  * **Hibernation** (`hibernateAfterMs`). A peer with `isHibernating` need not be ticked. A message of a member, a proposal,
  * a read, a transfer, `wake` and `reportNodeLost` end it. Nobody watches the leader meanwhile: the driver

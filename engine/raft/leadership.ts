@@ -163,7 +163,7 @@ export class Leadership {
     this.selfSlot = quorum.slotOf(this.config.peerId);
     this.alone = quorum.isAlone(this.selfSlot);
     this.values = new Float64Array(quorum.size);
-    if (!quorum.isVoter(quorum.slotOf(this.transferTargetId))) this.endTransfer();
+    if (!membership.voters.includes(this.transferTargetId)) this.endTransfer();
     this.appendDue = true;
     this.hibernation.noteActivity();
     this.recountRounds();
@@ -279,7 +279,9 @@ export class Leadership {
 
   startTransfer(slot: number, nowMs: number): boolean {
     const target = this.progress[slot];
-    if (target === undefined || slot === this.selfSlot || !this.quorum.isVoter(slot)) return false;
+    if (target === undefined || slot === this.selfSlot) return false;
+    // One that votes in the outgoing half only would have to step down again.
+    if (!this.membership.voters.includes(target.peerId)) return false;
     if (target.peerId === this.transferTargetId) return true;
     this.hibernation.noteActivity();
     this.transferTargetId = target.peerId;

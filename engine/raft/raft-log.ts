@@ -268,7 +268,7 @@ export class RaftLog {
 
   /** A snapshot takes the place of the whole log, which it passes or contradicts. It is durable with `restored`. */
   restore(index: number, term: number): void {
-    if (index <= this.commitValue)
+    if (this.commitValue >= index)
       broken(`a snapshot at ${index} would undo what is committed up to ${this.commitValue}`);
     this.window = [];
     this.windowBytes = 0;

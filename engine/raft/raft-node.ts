@@ -383,7 +383,7 @@ export class RaftNode {
       snapshot,
       hardState,
       entries,
-      mustSync: hardState !== undefined || entries.length > 0 || snapshot !== undefined,
+      mustSync: hardState !== undefined || entries.length > 0,
       durableMessages: durable,
       committed: this.log.hasCommitted ? this.log.takeCommitted(this.config.maxApplyBytes) : NO_ENTRIES,
       readStates: this.leadership?.hasReads ? this.leadership.takeReads() : NO_READS,
@@ -665,10 +665,10 @@ export class RaftNode {
    * The commit travels along; alone it is not worth a write, because it is learned again and `applied` bounds it. With one
    * exception: whoever has a change of the membership in its log, has it from a leader that had applied the change before
    * it, and said so by its commit. Forgetting that, it could campaign by a configuration that is two changes old, whose
-   * majorities need not meet those of today.
+   * majorities need not meet those of today. A snapshot brings its commit along as well.
    */
   private takeHardState(): HardState | undefined {
-    if (!this.hardStateChanged && !this.log.hasUnstableChange) return undefined;
+    if (!this.hardStateChanged && !this.log.hasUnstableChange && this.snapshotDue === undefined) return undefined;
     this.savedTerm = this.termValue;
     this.savedVote = this.vote;
     return { term: this.termValue, vote: this.vote, commit: this.log.commit };

@@ -165,7 +165,7 @@ export interface Ready {
   readonly messages: RaftMessage[];
   /** Replaces the whole log and all applied data; to be persisted before, or together with, the rest. */
   readonly snapshot: Snapshot | undefined;
-  /** Set when it changed and must be persisted. A change of `commit` alone does not set it with `mustSync`. */
+  /** Set when term or vote changed, and with a snapshot or a change of the membership. `commit` alone does not set it. */
   readonly hardState: HardState | undefined;
   readonly entries: Entry[];
   /** Whether the write must be synced: it holds a snapshot, entries, or a term or vote that changed. */
