@@ -206,6 +206,7 @@ export class Leadership {
 
   /** Returns false when no quorum was heard for an election time-out: then another may lead already (check-quorum). */
   tick(nowMs: number): boolean {
+    if (this.hibernation.hibernating) return true;
     if (nowMs >= this.quorumCheckDueMs) {
       const dueMs = this.quorumHeardMs(nowMs) + this.config.electionTimeoutMs;
       if (dueMs <= nowMs) return false;

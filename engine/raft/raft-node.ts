@@ -36,10 +36,6 @@ const NO_READS = Object.freeze([]) as unknown as ReadState[];
 /** Terms beyond it are refused: adding one to them would lose precision, and no honest cluster gets there. */
 const MAX_TERM = 2 ** 52;
 
-function isAboutVotes({ kind }: RaftMessage): boolean {
-  return kind === 'vote' || kind === 'preVote' || kind === 'voteResponse' || kind === 'preVoteResponse';
-}
-
 export class RaftNode {
   readonly peerId: number;
   private readonly config: RaftConfig;
@@ -178,10 +174,9 @@ export class RaftNode {
   /** Time passed. Cheap when nothing is due. */
   tick(nowMs: number): void {
     const now = this.advanceTime(nowMs);
-    if (this.isHibernating) return;
     if (this.leadership !== undefined) {
       if (!this.leadership.tick(now)) this.becomeFollower(this.termValue, 0);
-    } else if (now >= this.electionDueMs) {
+    } else if (now >= this.electionDueMs && !this.slumber.asleep) {
       this.resetElectionTimer();
       this.startCampaign('preVote', false);
     }
@@ -198,7 +193,6 @@ export class RaftNode {
       return;
     }
     if (this.isHibernating && this.isWokenBy(message)) this.wakeUp(now, message.from);
-    if (isAboutVotes(message)) learnCommit(this.log, message);
     if (message.kind === 'vote' || message.kind === 'preVote') {
       this.onVoteRequest(message, now);
       return;
@@ -488,6 +482,7 @@ export class RaftNode {
 
   private onVoteRequest(message: RaftMessage, now: number): void {
     const { kind, from, term } = message;
+    learnCommit(this.log, message);
     if (term < this.termValue) {
       this.answerVote(message, false);
       return;
@@ -535,6 +530,7 @@ export class RaftNode {
   }
 
   private onVoteResponse(message: RaftMessage): void {
+    learnCommit(this.log, message);
     const campaign = this.campaignValue;
     if (campaign === undefined || message.kind !== `${campaign.kind}Response`) return;
     // A grant of an earlier pre-campaign.
@@ -552,8 +548,9 @@ export class RaftNode {
     this.startCampaign('vote', true);
   }
 
-  /** An append or a heartbeat of an older term: its sender must learn that it leads no more. */
+  /** A leader of an older term must learn that it leads no more. What an answer says about the commit holds in any term. */
   private onOldTerm(message: RaftMessage): void {
+    if (message.kind === 'preVoteResponse') learnCommit(this.log, message);
     if (message.kind !== 'append' && message.kind !== 'heartbeat' && message.kind !== 'snapshot') return;
     this.outbox.send(messages.heartbeatResponse(this.peerId, message.from, this.termValue, 0, false));
   }

@@ -1,6 +1,6 @@
 /**
  * Several thousand short random schedules. `node dist/test/raft/schedule.test.js --seed N` runs one of them,
- * `--seeds N` as many as that.
+ * `--seeds N` as many as that, `--from N` with others than the first.
  */
 
 import { assert, suite } from '../harness.ts';
@@ -15,8 +15,8 @@ function argument(name: string): number | undefined {
 }
 
 const one = argument('--seed');
-const first = one ?? 1;
-const last = one ?? argument('--seeds') ?? 3000;
+const first = one ?? argument('--from') ?? 1;
+const last = one ?? first + (argument('--seeds') ?? 3000) - 1;
 
 test(`the promises of Raft hold in ${last - first + 1} schedules`, () => {
   const totals: Record<string, number> = {};
