@@ -78,8 +78,10 @@ export class RaftLog {
   private truncatedTerm: number;
   /** A snapshot has replaced this log, and is not durable yet. */
   private restoring = false;
-  /** The last entry that changes the membership and was appended since the start. */
+  /** No entry behind it that was appended since the start changes the membership. */
   private changeIndex = 0;
+  /** Entries up to here were there at the start, and were not looked at. */
+  private untrackedTo: number;
 
   constructor(store: LogReader, commit: number, applied: number, config: RaftConfig) {
     const last = store.lastIndex;
@@ -87,6 +89,7 @@ export class RaftLog {
     invariant(commit <= last, `commit ${commit} is beyond the log, which ends at ${last}`);
     this.truncatedIndex = store.firstIndex - 1;
     this.truncatedTerm = store.term(this.truncatedIndex) ?? 0;
+    this.untrackedTo = last;
     invariant(
       applied >= this.truncatedIndex,
       `applied ${applied} is below the log, which begins at ${store.firstIndex}`,
@@ -243,9 +246,10 @@ export class RaftLog {
 
   /**
    * Whether a change of the membership is committed and not applied: then this peer may not know who votes
-   * (etcd: such a peer does not campaign). Reads what is not applied, so it is for rare occasions.
+   * (etcd: such a peer does not campaign). May read what is not applied, so it is for rare occasions.
    */
   hasUnappliedChange(maxBytes: number): boolean {
+    if (this.changeIndex <= this.appliedValue && this.untrackedTo <= this.appliedValue) return false;
     for (let index = this.appliedValue + 1; index <= this.commitValue;) {
       const entries = this.slice(index, this.commitValue + 1, maxBytes);
       if (entries.some((entry) => entry.kind === 'confChange')) return true;
@@ -283,6 +287,7 @@ export class RaftLog {
     this.applying = index;
     this.handed = index;
     this.changeIndex = 0;
+    this.untrackedTo = 0;
     this.restoring = true;
   }
 

@@ -273,4 +273,10 @@ test('a change of the membership that is committed and not applied is found, whe
   while (log.hasCommitted) log.takeCommitted(1);
   log.appliedTo(3, 1);
   assert.not.ok(log.hasUnappliedChange(1));
+  log.append(2, 'normal', bytes('x'));
+  log.append(2, 'confChange', bytes('x'));
+  log.commitTo(4);
+  assert.not.ok(log.hasUnappliedChange(1));
+  log.commitTo(5);
+  assert.ok(log.hasUnappliedChange(1));
 });
