@@ -36,6 +36,10 @@ export interface Faults {
 
   // --- process
   crashEvery: number;
+  /** A crash of which the process is back within milliseconds. */
+  restartEvery: number;
+  /** A node that does not hear its leader campaigns, while a third restarts again and again: votes stay promised. */
+  promiseEvery: number;
   /** All nodes at once. */
   blackoutEvery: number;
   workerCrashEvery: number;
@@ -67,6 +71,8 @@ export interface SimConfig {
   readonly keysPerRegion: number;
   /** Operations that each client makes at most. */
   readonly operations: number;
+  /** Frames to one worker that a client does not wait for the answers of. */
+  readonly inflightFrames: number;
   /** How long faults are made. */
   readonly durationMs: number;
   readonly electionTimeoutMs: number;
@@ -77,6 +83,8 @@ export interface SimConfig {
   readonly clockSpread: number;
   readonly latencyMs: number;
   readonly syncMs: number;
+  /** What a pass of a worker's loop takes beside its syncs. */
+  readonly passMs: number;
   /** Between two calls; half of them follow at once. */
   readonly thinkMs: number;
   /** Share of calls that are for the first key of all. */
@@ -107,6 +115,8 @@ export const NO_FAULTS: Readonly<Faults> = {
   crashInWrite: 0,
   lostTail: 0,
   crashEvery: 0,
+  restartEvery: 0,
+  promiseEvery: 0,
   blackoutEvery: 0,
   workerCrashEvery: 0,
   pauseEvery: 0,
@@ -116,11 +126,13 @@ export const NO_FAULTS: Readonly<Faults> = {
   handOverEvery: 0,
 };
 
-type Draw = (random: Random) => number;
+type Draw = (random: Random, electionTimeoutMs: number) => number;
+
+/** A mean time between faults, in election time-outs; often enough to meet each other, seldom enough to let work be done. */
 const every =
   (low: number, high: number): Draw =>
-  (random) =>
-    Math.round(random.between(low, high));
+  (random, electionTimeoutMs) =>
+    Math.round(low * (high / low) ** random.next() * electionTimeoutMs);
 const share =
   (most: number): Draw =>
   (random) =>
@@ -130,36 +142,38 @@ const NETWORK: Partial<Record<Fault, Draw>> = {
   loss: share(0.3),
   duplication: share(0.5),
   reordering: share(0.3),
-  clogEvery: every(100, 1000),
-  partitionEvery: every(150, 1000),
-  churnEvery: every(150, 800),
-  brokerLossEvery: every(800, 3000),
-  ghosts: share(0.05),
+  clogEvery: every(0.5, 8),
+  partitionEvery: every(1, 8),
+  churnEvery: every(1.5, 5),
+  brokerLossEvery: every(4, 20),
+  ghosts: share(0.2),
 };
 const DISK: Partial<Record<Fault, Draw>> = {
-  slowDiskEvery: every(300, 1500),
-  hungSyncEvery: every(500, 2000),
-  syncErrorEvery: every(500, 2500),
-  fullDiskEvery: every(500, 2500),
+  slowDiskEvery: every(2, 8),
+  hungSyncEvery: every(3, 12),
+  syncErrorEvery: every(3, 15),
+  fullDiskEvery: every(3, 15),
   crashInWrite: share(0.01),
 };
 const PROCESS: Partial<Record<Fault, Draw>> = {
-  crashEvery: every(150, 1200),
-  blackoutEvery: every(1000, 4000),
-  workerCrashEvery: every(400, 2000),
-  pauseEvery: every(150, 1200),
+  crashEvery: every(1, 8),
+  restartEvery: every(0.3, 4),
+  promiseEvery: every(2, 10),
+  blackoutEvery: every(6, 20),
+  workerCrashEvery: every(1, 10),
+  pauseEvery: every(1, 8),
   stalls: share(0.02),
-  wildClockEvery: every(300, 1500),
+  wildClockEvery: every(1, 8),
 };
 const OPERATORS: Partial<Record<Fault, Draw>> = {
-  transferEvery: every(100, 1000),
-  handOverEvery: every(500, 3000),
+  transferEvery: every(0.5, 8),
+  handOverEvery: every(4, 15),
 };
 
 /** How likely a fault is on, where its profile has it. */
-const SHARE_OF_SEEDS = 0.4;
+const SHARE_OF_SEEDS = 0.25;
 /** Faults after which some checks must be left out, so they are on in few seeds. */
-const RARE: Partial<Record<Fault, number>> = { wildClockEvery: 0.1, blackoutEvery: 0.2 };
+const RARE: Partial<Record<Fault, number>> = { wildClockEvery: 0.1, blackoutEvery: 0.15 };
 
 function menuOf(profile: Profile): Partial<Record<Fault, Draw>> {
   switch (profile) {
@@ -182,13 +196,14 @@ export function drawConfig(seed: number, profile: Profile): SimConfig {
   const nodes = random.pick([1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5]);
   const electionTimeoutMs = random.pick([150, 200, 300]);
   const fastClocks = random.chance(0.3);
+  const regions = random.pick([1, 1, 1, 2, 2, 3, 5, 8]);
   const durationMs = Math.round(random.between(12, 25) * electionTimeoutMs);
-  const callsAtOnce = random.pick([1, 1, 2, 4]);
-  const operations = random.pick([80, 160, 320]);
+  const callsAtOnce = random.pick([1, 2, 4, 8]);
+  const operations = random.pick([50, 100, 200]);
   const faults = { ...NO_FAULTS };
   for (const [fault, draw] of Object.entries(menuOf(profile)) as [Fault, Draw][]) {
     const isOn = random.chance(RARE[fault] ?? SHARE_OF_SEEDS);
-    const value = draw(random);
+    const value = draw(random, electionTimeoutMs);
     if (isOn) faults[fault] = value;
   }
   return {
@@ -197,11 +212,12 @@ export function drawConfig(seed: number, profile: Profile): SimConfig {
     nodes,
     replicas: nodes <= 3 ? nodes : random.pick([3, nodes]),
     workers: random.pick([1, 1, 2]),
-    regions: random.pick([1, 1, 1, 2, 2, 3, 5, 8]),
-    clients: random.pick([1, 2, 3, 4, 6]),
+    regions,
+    clients: random.pick(callsAtOnce > 4 ? [1, 2, 3] : [2, 3, 4, 6]),
     callsAtOnce,
-    keysPerRegion: random.pick([1, 1, 2, 4]),
+    keysPerRegion: random.pick(callsAtOnce > 2 ? [2, 4] : [1, 1, 2, 4]),
     operations,
+    inflightFrames: random.pick([2, 2, 8]),
     durationMs,
     electionTimeoutMs,
     heartbeatMs: Math.round(electionTimeoutMs / random.pick([4, 5, 6])),
@@ -211,9 +227,10 @@ export function drawConfig(seed: number, profile: Profile): SimConfig {
     clockSpread: fastClocks ? 0.2 : 0.05,
     latencyMs: random.pick([0.3, 1, 3, 8]),
     syncMs: random.pick([0.1, 0.5, 2]),
+    passMs: regions <= 2 ? random.pick([0.02, 0.02, 0.3, 2]) : 0.02,
     // So that the work lasts about as long as the faults.
-    thinkMs: Math.round((durationMs * callsAtOnce * random.pick([0.3, 0.6, 1])) / operations),
-    hotKey: random.pick([0, 0.3, 0.7]),
+    thinkMs: Math.round((durationMs * random.pick([0.3, 0.6, 1])) / operations),
+    hotKey: callsAtOnce > 2 ? 0 : random.pick([0, 0.3, 0.7]),
     smallLimits: random.chance(0.5),
     reads: random.pick([0.2, 0.4, 0.6]),
     leaseReads: random.pick([0, 0.3, 0.7]),

@@ -1,7 +1,7 @@
 /** The module hooks behind mutant-loader.ts. */
 
 import type { InitializeHook, LoadHook } from 'node:module';
-import { MUTANTS, mutate, type Mutant } from './mutants.ts';
+import { filesOf, MUTANTS, mutate, type Mutant } from './mutants.ts';
 
 let planted: Mutant | undefined;
 
@@ -12,6 +12,7 @@ export const initialize: InitializeHook<string> = (name) => {
 
 export const load: LoadHook = async (url, context, nextLoad) => {
   const loaded = await nextLoad(url, context);
-  if (!planted || !url.endsWith(`/${planted.file}`) || !loaded.source) return loaded;
-  return { ...loaded, source: mutate(planted, Buffer.from(loaded.source as Uint8Array).toString()) };
+  const file = planted && filesOf(planted).find((name) => url.endsWith(`/${name}`));
+  if (!planted || !file || !loaded.source) return loaded;
+  return { ...loaded, source: mutate(planted, file, Buffer.from(loaded.source as Uint8Array).toString()) };
 };

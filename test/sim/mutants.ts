@@ -7,14 +7,14 @@
 import type { ProfileChoice } from './batch.ts';
 
 export interface Replacement {
+  /** Below dist. */
+  readonly file: string;
   readonly find: string;
   readonly replace: string;
 }
 
 export interface Mutant {
   readonly name: string;
-  /** Below dist. */
-  readonly file: string;
   readonly replacements: readonly Replacement[];
   /** Where it is looked for. Default: mixed. */
   readonly profile?: ProfileChoice;
@@ -23,7 +23,7 @@ export interface Mutant {
 const RAFT = 'engine/raft';
 
 function mutant(name: string, file: string, find: string, replace: string, profile?: ProfileChoice): Mutant {
-  return { name, file, replacements: [{ find, replace }], ...(profile ? { profile } : {}) };
+  return { name, replacements: [{ file, find, replace }], ...(profile ? { profile } : {}) };
 }
 
 const DURABILITY: readonly Mutant[] = [
@@ -157,12 +157,6 @@ const REPLICATION: readonly Mutant[] = [
   ),
   mutant('commits what one voter has', `${RAFT}/quorum.js`, 'return sorted[count >> 1];', 'return sorted[0];'),
   mutant(
-    'follower commits its own tail with an append',
-    `${RAFT}/follower.js`,
-    'log.commitTo(Math.min(message.commit, last));',
-    'log.commitTo(Math.min(message.commit, log.lastIndex));',
-  ),
-  mutant(
     'heartbeat names a commit that the follower may not have',
     `${RAFT}/leadership.js`,
     'const commit = Math.min(this.log.commit, progress.match);',
@@ -174,21 +168,15 @@ const REPLICATION: readonly Mutant[] = [
     'if (log.term(index) !== logTerm) {',
     'if (log.term(index) === undefined) {',
   ),
-  mutant(
-    'acknowledges its whole log',
-    `${RAFT}/follower.js`,
-    'return messages.appendAccepted(to, from, term, last, context);',
-    'return messages.appendAccepted(to, from, term, log.lastIndex, context);',
-  ),
   {
     name: 'truncates past the commit',
-    file: `${RAFT}/raft-log.js`,
     replacements: [
       {
+        file: `${RAFT}/raft-log.js`,
         find: 'if (index <= this.commitValue)\n            broken(',
         replace: 'if (false) broken(',
       },
-      { find: 'if (this.term(entry.index) !== entry.term)', replace: 'if (true)' },
+      { file: `${RAFT}/raft-log.js`, find: 'if (this.term(entry.index) !== entry.term)', replace: 'if (true)' },
     ],
   },
   mutant(
@@ -199,15 +187,20 @@ const REPLICATION: readonly Mutant[] = [
   ),
   {
     name: 'answers a proposal by its index alone',
-    file: 'engine/region/proposals.js',
     replacements: [
-      { find: '|| head.term !== term', replace: '' },
-      { find: 'this.#pending.length = 0;', replace: 'return [];' },
+      { file: 'engine/region/proposals.js', find: '|| head.term !== term', replace: '' },
+      { file: 'engine/region/proposals.js', find: 'this.#pending.length = 0;', replace: 'return [];' },
     ],
   },
 ];
 
 const READS: readonly Mutant[] = [
+  mutant(
+    'begins its term without a no-op',
+    `${RAFT}/leadership.js`,
+    "this.termStart = log.append(term, 'normal', NO_DATA).index;",
+    'this.termStart = log.lastIndex + 1;',
+  ),
   mutant(
     'read index without a quorum',
     `${RAFT}/leadership.js`,
@@ -219,12 +212,6 @@ const READS: readonly Mutant[] = [
     `${RAFT}/leadership.js`,
     'return this.log.commit >= this.termStart;',
     'return true;',
-  ),
-  mutant(
-    'confirms reads by the round before theirs',
-    `${RAFT}/read-index.js`,
-    'this.sent[done].round <= round',
-    'this.sent[done].round <= round + 1',
   ),
   mutant(
     'serves a read before its index is applied',
@@ -240,10 +227,14 @@ const READS: readonly Mutant[] = [
   ),
   {
     name: 'counts the lease from the receipt',
-    file: `${RAFT}/leadership.js`,
     replacements: [
-      { find: 'progress.heardMs = nowMs;', replace: 'progress.heardMs = nowMs; this.heardAtMs = nowMs;' },
       {
+        file: `${RAFT}/leadership.js`,
+        find: 'progress.heardMs = nowMs;',
+        replace: 'progress.heardMs = nowMs; this.heardAtMs = nowMs;',
+      },
+      {
+        file: `${RAFT}/leadership.js`,
         find: 'this.lease.renew(this.rounds.sentMs(round));',
         replace: 'this.lease.renew(this.heardAtMs ?? -Infinity);',
       },
@@ -251,10 +242,10 @@ const READS: readonly Mutant[] = [
   },
   {
     name: 'keeps the lease while it hands over',
-    file: `${RAFT}/leadership.js`,
     replacements: [
-      { find: 'this.lease.suspend();', replace: '' },
+      { file: `${RAFT}/leadership.js`, find: 'this.lease.suspend();', replace: '' },
       {
+        file: `${RAFT}/leadership.js`,
         find: '|| this.transferTargetId !== 0)\n            return -Infinity;',
         replace: ')\n            return -Infinity;',
       },
@@ -312,10 +303,15 @@ const EXACTLY_ONCE: readonly Mutant[] = [
 
 export const MUTANTS: readonly Mutant[] = [...DURABILITY, ...ELECTIONS, ...REPLICATION, ...READS, ...EXACTLY_ONCE];
 
-/** The mutated source. @throws when a text is not there exactly once */
-export function mutate({ name, replacements, file }: Mutant, source: string): string {
+/** The files that a mutant changes. */
+export function filesOf(mutant: Mutant): string[] {
+  return [...new Set(mutant.replacements.map(({ file }) => file))];
+}
+
+/** The mutated source of a file. @throws when a text is not there exactly once */
+export function mutate({ name, replacements }: Mutant, file: string, source: string): string {
   let mutated = source;
-  for (const { find, replace } of replacements) {
+  for (const { find, replace } of replacements.filter((replacement) => replacement.file === file)) {
     const parts = mutated.split(find);
     if (parts.length !== 2) {
       throw new Error(`mutant '${name}': its text is ${parts.length - 1} times in ${file}, not once:\n${find}`);

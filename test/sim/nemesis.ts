@@ -10,6 +10,9 @@ export class Nemesis {
   readonly #world: World;
   readonly #config: SimConfig;
   #stopped = false;
+  /** The leader that was cut off last. */
+  #cutOff = 0;
+  #joinLast: () => void = () => {};
   /** Faults made, by name. */
   readonly made = new Map<string, number>();
 
@@ -29,6 +32,8 @@ export class Nemesis {
       syncErrorEvery: (random) => this.#failSync(random),
       fullDiskEvery: (random) => this.#fillDisk(random),
       crashEvery: (random) => this.#anyNode(random).crash(),
+      restartEvery: (random) => this.#restart(random),
+      promiseEvery: (random) => this.#testPromises(random),
       blackoutEvery: () => this.#blackout(),
       workerCrashEvery: (random) => this.#crashWorker(random),
       pauseEvery: (random) => this.#pause(random),
@@ -64,10 +69,17 @@ export class Nemesis {
     return leads ?? random.pick(this.#world.nodes);
   }
 
+  /** Of several that believe to lead, the latest elected. */
   #leaderOf(regionId: number): VirtualNode | undefined {
-    return this.#world.nodes.find(
-      (node) => node.process?.workerOf(regionId)?.shard.regionStatus(regionId)?.raft.role === 'leader',
-    );
+    let latest: VirtualNode | undefined;
+    let term = 0;
+    for (const node of this.#world.nodes) {
+      const raft = node.process?.workerOf(regionId)?.shard.regionStatus(regionId)?.raft;
+      if (raft?.role !== 'leader' || raft.term <= term) continue;
+      latest = node;
+      term = raft.term;
+    }
+    return latest;
   }
 
   get #clients(): Party[] {
@@ -98,6 +110,7 @@ export class Nemesis {
     const pairs = random.pick([
       () => symmetric([this.#anyNode(random).nodeId], ids),
       () => this.#brokenLink(random),
+      () => this.#brokenLink(random),
       () => symmetric(random.sample(ids, 1 + random.below(ids.length)), ids),
       () => oneWay(random.sample(ids, 1 + random.below(ids.length)), ids, random.chance(0.5)),
       () => ring(random.sample(ids, ids.length)),
@@ -110,17 +123,17 @@ export class Nemesis {
 
   #cutOffLeader(random: Random): void {
     const leader = this.#leaderOf(random.pick(this.#world.regions).regionId);
-    if (!leader) return;
-    const join = this.#world.network.cut(symmetric([leader.nodeId], this.#nodeIds));
-    this.#world.at(this.#world.nowMs + random.between(0.5, 4) * this.#config.electionTimeoutMs, () => {
-      if (!this.#stopped) join();
-    });
+    if (!leader || leader.nodeId === this.#cutOff) return;
+    // The one before comes back, so that there is a majority for the next and its own tail is overwritten.
+    this.#joinLast();
+    this.#cutOff = leader.nodeId;
+    this.#joinLast = this.#world.network.cut(symmetric([leader.nodeId], this.#nodeIds));
   }
 
   /** Two nodes do not hear each other; everybody else hears both. */
   #brokenLink(random: Random): [Party, Party][] {
     const a = this.#anyNode(random).nodeId;
-    const b = random.pick(this.#nodeIds);
+    const b = random.pick(this.#nodeIds.filter((id) => id !== a)) ?? a;
     return [
       [a, b],
       [b, a],
@@ -169,6 +182,32 @@ export class Nemesis {
   }
 
   // --- processes -----------------------------------------------------------------------------------------------------
+
+  /** Cuts one follower off from its leader, and meanwhile restarts the others. */
+  #testPromises(random: Random): void {
+    const { electionTimeoutMs } = this.#config;
+    const leader = this.#leaderOf(random.pick(this.#world.regions).regionId);
+    const [candidate, ...others] = random.sample(
+      this.#world.nodes.filter((node) => node !== leader),
+      this.#world.nodes.length,
+    );
+    if (!leader || !candidate) return;
+    const join = this.#world.network.cut(symmetric([leader.nodeId], [leader.nodeId, candidate.nodeId]));
+    const lastsMs = random.between(1, 4) * electionTimeoutMs;
+    for (let inMs = 0; inMs < lastsMs; inMs += random.between(0.1, 0.6) * electionTimeoutMs) {
+      this.#world.at(this.#world.nowMs + inMs, () => {
+        if (!this.#stopped && others.length > 0) this.#restart(random, random.pick(others));
+      });
+    }
+    this.#world.at(this.#world.nowMs + lastsMs, () => {
+      if (!this.#stopped) join();
+    });
+  }
+
+  #restart(random: Random, node = random.pick(this.#world.nodes)): void {
+    node.restartsAfterMs = random.between(1, 10);
+    node.crash();
+  }
 
   #blackout(): void {
     for (const node of this.#world.nodes) node.crash();

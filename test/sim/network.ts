@@ -19,7 +19,7 @@ interface Link {
   cloggedUntilMs: number;
 }
 
-const GHOST_DELAY_MS = [100, 4_000] as const;
+const LONGEST_GHOST_DELAY_MS = 4_000;
 const MOST_GHOSTS = 200;
 
 export class VirtualNetwork {
@@ -49,7 +49,8 @@ export class VirtualNetwork {
     if (this.#random.chance(this.faults.ghosts) && this.#ghosts < MOST_GHOSTS) {
       this.#ghosts++;
       // A ghost comes from a buffer that survived somewhere, whoever is cut off now.
-      this.#queue.push(departsMs + this.#random.between(...GHOST_DELAY_MS), arrive);
+      const delayMs = this.#random.next() ** 3 * LONGEST_GHOST_DELAY_MS;
+      this.#queue.push(departsMs + this.#latencyMs + delayMs, arrive);
     }
     if (this.isCut(from, to) || this.#random.chance(this.faults.loss)) {
       this.lost++;

@@ -23,8 +23,6 @@ import type { NodeSurroundings, ReachableNode, Sender, Turn } from './surroundin
 
 export const CLUSTER = 'simulated';
 
-/** What a pass of the loop costs beside its syncs. */
-const PASS_MS = 0.02;
 /** From one thread of a process to another. */
 const THREAD_HOP_MS = 0.05;
 
@@ -163,7 +161,7 @@ export class VirtualWorker implements Turn {
     this.#soon = [];
     for (const run of soon) run();
     this.#inPass = false;
-    this.#busyUntilMs = nowMs + this.#elapsedMs + PASS_MS;
+    this.#busyUntilMs = nowMs + this.#elapsedMs + this.#world.config.passMs;
     this.#elapsedMs = 0;
     if (this.isDead) return;
     if (soon.length > 0) this.#world.afterTurn(this);
@@ -348,6 +346,8 @@ export class VirtualNode implements ReachableNode {
   bootEpoch = 0;
   /** It is not to be started again for now. */
   stayDown = false;
+  /** How long after its next crash it is started again; undefined: by chance. */
+  restartsAfterMs: number | undefined;
 
   constructor(world: NodeSurroundings, nodeId: number, regions: readonly Region[], random: Random) {
     this.world = world;

@@ -9,7 +9,7 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { runBatch, seedTasks, type SeedReport } from './batch.ts';
-import { MUTANTS, mutate, type Mutant } from './mutants.ts';
+import { filesOf, MUTANTS, mutate, type Mutant } from './mutants.ts';
 
 const LOADER = new URL('./mutant-loader.js', import.meta.url).href;
 
@@ -32,7 +32,11 @@ interface Verdict {
 }
 
 const chosen = MUTANTS.filter((mutant) => mutant.name.includes(values.only));
-for (const mutant of chosen) mutate(mutant, readFileSync(new URL(`../../${mutant.file}`, import.meta.url), 'utf8'));
+for (const mutant of chosen) {
+  for (const file of filesOf(mutant)) {
+    mutate(mutant, file, readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8'));
+  }
+}
 const verdicts: Verdict[] = [];
 for (const mutant of chosen) {
   const verdict = await judge(mutant);

@@ -14,9 +14,8 @@ import type { Column } from '../../engine/store/port.ts';
 import type { MemoryStore } from '../../engine/store/memory-store.ts';
 import type { Mutation } from './disk.ts';
 import { hashBytes } from './random.ts';
-import { ReplicaImage, type HardStateMark, type LogMark } from './replica-image.ts';
-
-const { MessageKind } = mraft;
+import { checkPromises } from './promises.ts';
+import { ReplicaImage, type LogMark } from './replica-image.ts';
 
 /** One entry of a log, anywhere: its bytes, and the term of the entry before it. */
 interface KnownEntry {
@@ -435,7 +434,16 @@ export class Safety {
     if (commit < seen.commit) this.#report('commit is monotonic', `${where}: ${seen.commit} became ${commit}`);
     if (applied < seen.applied) this.#report('applied is monotonic', `${where}: ${seen.applied} became ${applied}`);
     if (applied > commit) this.#report('applied is committed', `${where}: ${applied} of ${commit}`);
+    const known = facts.committed.length;
     for (let index = seen.commit + 1; index <= commit; index++) this.#noteCommitted(nodeId, facts, index, raft.term);
+    // Whoever is the first to know has counted, and may count entries of its own term alone (thesis 3.6.2).
+    const last = commit > known ? facts.images.get(nodeId)!.log.at(commit) : undefined;
+    if (last && raft.role === 'leader' && last.term !== raft.term) {
+      this.#report(
+        'a leader commits by its own term',
+        `${where}: entry ${commit} of term ${last.term} in term ${raft.term}`,
+      );
+    }
     seen.commit = commit;
     seen.applied = applied;
   }
@@ -494,52 +502,13 @@ export class Safety {
 
   // --- frames that leave ---------------------------------------------------------------------------------------------
 
-  /** Nothing is promised to a peer that this node could forget. */
   onPeerFrame(nodeId: number, bytes: Uint8Array): void {
-    const frame = decode(mraft.PeerFrame, bytes) as mraft.PeerFrame;
-    for (const wire of frame.messages as mraft.RaftMessage[]) {
-      const image = this.#regions.get(wire.regionId)?.images.get(nodeId);
-      if (!image) continue;
-      const where = (): string =>
-        `node ${nodeId}, region ${wire.regionId}, ${MessageKind[wire.kind]} of term ${wire.term}`;
-      const { durableHardState: durable } = image;
-      switch (wire.kind) {
-        case MessageKind.PRE_VOTE:
-        case MessageKind.PRE_VOTE_RESPONSE:
-          break;
-        case MessageKind.VOTE:
-          if (!isKept(durable, wire.term, wire.from)) {
-            this.#report('a vote is durable before it is given', `${where()}: a candidate's own vote is not on disk`);
-          }
-          break;
-        case MessageKind.VOTE_RESPONSE:
-          if (!wire.reject && !isKept(durable, wire.term, wire.to)) {
-            const has = `term ${durable.term}, vote ${durable.vote}`;
-            this.#report(
-              'a vote is durable before it is given',
-              `${where()}: granted to ${wire.to}, the disk has ${has}`,
-            );
-          }
-          break;
-        case MessageKind.APPEND_RESPONSE:
-          if (!wire.reject && image.durableLog.last < wire.index) {
-            const has = image.durableLog.last;
-            this.#report(
-              'entries are durable before they are acknowledged',
-              `${where()}: up to ${wire.index}, the disk has ${has}`,
-            );
-          }
-          break;
-        default:
-      }
-      if (
-        wire.kind !== MessageKind.PRE_VOTE &&
-        wire.kind !== MessageKind.PRE_VOTE_RESPONSE &&
-        wire.term > durable.term
-      ) {
-        this.#report('a term is durable before it is told', `${where()}: the disk has term ${durable.term}`);
-      }
-    }
+    checkPromises(
+      nodeId,
+      bytes,
+      (regionId) => this.#regions.get(regionId)?.images.get(nodeId),
+      (check, message) => this.#report(check, message),
+    );
   }
 
   // --- at the end ----------------------------------------------------------------------------------------------------
@@ -559,11 +528,6 @@ export class Safety {
     }
     if (end !== undefined) this.#report('regions tile the key space', 'the last region does not reach the last key');
   }
-}
-
-/** A vote is kept when it is on disk, or when the disk has a higher term: then it can never be given again. */
-function isKept(durable: HardStateMark, term: number, vote: number): boolean {
-  return durable.term > term || (durable.term === term && durable.vote === vote);
 }
 
 function isSame(a: LogMark, b: LogMark): boolean {

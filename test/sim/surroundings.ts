@@ -34,6 +34,12 @@ export interface Turn {
   unread(beforeMs: number): Iterable<Uint8Array>;
 }
 
+export interface DownNode {
+  readonly stayDown: boolean;
+  restartsAfterMs: number | undefined;
+  start(): void;
+}
+
 export interface NodeSurroundings extends Surroundings {
   readonly safety: Safety;
   /** How long the thread stalls now, before its timers run (a collection of garbage, a busy neighbour); 0: it does not. */
@@ -42,7 +48,7 @@ export interface NodeSurroundings extends Surroundings {
   framesPerRead(): number;
   /** A worker ran a turn: everything that it changed is looked at. */
   afterTurn(turn: Turn): void;
-  onDown(node: { readonly stayDown: boolean; start(): void }): void;
+  onDown(node: DownNode): void;
   sendPeerFrame(from: Sender, departsMs: number, to: number, worker: number, frame: Uint8Array): boolean;
   sendResponse(from: Sender, departsMs: number, origin: string, frame: Uint8Array): void;
 }

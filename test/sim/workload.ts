@@ -45,7 +45,7 @@ export class Workload {
   }
 
   start(): void {
-    for (const user of this.#users) user.start(this.#world.config.callsAtOnce);
+    for (const user of this.#users) user.start();
   }
 
   /** Nothing is under way any more. */
@@ -95,6 +95,7 @@ class User {
   readonly #random: Random;
   readonly #client: Client;
   #left: number;
+  #open = 0;
   #writes = 0;
   /** What each key held when it was last heard of here: what a compare-and-swap expects. */
   readonly #heard = new Map<string, string | undefined>();
@@ -110,6 +111,7 @@ class User {
       cluster: CLUSTER,
       timeoutMs: workload.callTimeoutMs,
       attemptTimeoutMs: world.config.electionTimeoutMs * ATTEMPT_TIMEOUT_ELECTIONS,
+      inflightFrames: world.config.inflightFrames,
       runtime: connection.runtime,
     });
   }
@@ -118,27 +120,18 @@ class User {
     return this.#client.pendingCalls;
   }
 
-  start(lanes: number): void {
-    for (let lane = 0; lane < lanes; lane++) void this.#live();
-  }
-
-  async #live(): Promise<void> {
-    for (;;) {
-      await this.#think();
-      if (this.#workload.stopped || this.#left <= 0) return;
-      this.#left--;
-      await this.#act();
-    }
-  }
-
-  #think(): Promise<void> {
+  /** Begins a call now and then, whether or not those before have ended: that is what fills the log of a lost leader. */
+  start(): void {
     const { config } = this.#world;
     const thinkMs = this.#random.chance(0.5) ? this.#random.wait(1) : this.#random.wait(config.thinkMs * 2);
-    return new Promise((resolve) => {
-      this.#world.at(this.#world.nowMs + 0.01 + thinkMs, () => {
-        this.#world.promisesMoved = true;
-        resolve();
-      });
+    this.#world.at(this.#world.nowMs + 0.01 + thinkMs, () => {
+      if (this.#workload.stopped || this.#left <= 0) return;
+      this.start();
+      if (this.#open >= config.callsAtOnce) return;
+      this.#left--;
+      this.#world.promisesMoved = true;
+      this.#open++;
+      void this.#act().finally(() => this.#open--);
     });
   }
 

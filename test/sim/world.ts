@@ -10,7 +10,7 @@ import { Random } from './random.ts';
 import { Safety } from './safety.ts';
 import { setLimits } from './small-limits.ts';
 import type { Violation } from './violation.ts';
-import type { ClientSurroundings, NodeSurroundings, Sender, Turn } from './surroundings.ts';
+import type { ClientSurroundings, DownNode, NodeSurroundings, Sender, Turn } from './surroundings.ts';
 
 /** How long a publisher does not know that its broker is gone. */
 const BROKER_SILENCE_MS = 60;
@@ -153,13 +153,13 @@ export class World implements NodeSurroundings, ClientSurroundings {
     }
   }
 
-  onDown(node: { readonly stayDown: boolean; start(): void }): void {
+  onDown(node: DownNode): void {
     this.crashes++;
     if (node.stayDown) return;
     const { electionTimeoutMs } = this.config;
-    const afterMs = this.random.wait(
-      this.random.pick([electionTimeoutMs / 50, electionTimeoutMs / 5, electionTimeoutMs]),
-    );
+    const meanMs = electionTimeoutMs * this.random.pick([0.02, 0.2, 1]);
+    const afterMs = node.restartsAfterMs ?? this.random.wait(meanMs);
+    node.restartsAfterMs = undefined;
     this.at(this.nowMs + afterMs, () => node.start());
   }
 

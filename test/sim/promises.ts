@@ -1,0 +1,48 @@
+/** What a frame promises its receiver must be on the sender's disk before it leaves (thesis 3.8): a crash forgets the rest. */
+
+import { decode, mraft } from '../../rpc/wire/codec.ts';
+import type { HardStateMark, ReplicaImage } from './replica-image.ts';
+
+const { MessageKind } = mraft;
+
+export function checkPromises(
+  nodeId: number,
+  bytes: Uint8Array,
+  imageOf: (regionId: number) => ReplicaImage | undefined,
+  report: (check: string, message: string) => void,
+): void {
+  const frame = decode(mraft.PeerFrame, bytes) as mraft.PeerFrame;
+  for (const wire of frame.messages as mraft.RaftMessage[]) {
+    const image = imageOf(wire.regionId);
+    if (image) checkMessage(nodeId, wire, image, report);
+  }
+}
+
+function checkMessage(
+  nodeId: number,
+  wire: mraft.RaftMessage,
+  { durableHardState: durable, durableLog }: ReplicaImage,
+  report: (check: string, message: string) => void,
+): void {
+  const { kind, term, reject, from, to, index } = wire;
+  // They name a term that nobody has entered, and promise nothing.
+  if (kind === MessageKind.PRE_VOTE || kind === MessageKind.PRE_VOTE_RESPONSE) return;
+  const where = (): string => `node ${nodeId}, region ${wire.regionId}, ${MessageKind[kind]} of term ${term}`;
+  const votesFor = kind === MessageKind.VOTE ? from : kind === MessageKind.VOTE_RESPONSE && !reject ? to : 0;
+  if (votesFor !== 0 && !isKept(durable, term, votesFor)) {
+    const has = `term ${durable.term}, vote ${durable.vote}`;
+    report('a vote is durable before it is given', `${where()}: for ${votesFor}, the disk has ${has}`);
+  }
+  if (kind === MessageKind.APPEND_RESPONSE && !reject && durableLog.last < index) {
+    const has = `up to ${index}, the disk has ${durableLog.last}`;
+    report('entries are durable before they are acknowledged', `${where()}: ${has}`);
+  }
+  if (term > durable.term) {
+    report('a term is durable before it is told', `${where()}: the disk has term ${durable.term}`);
+  }
+}
+
+/** A vote is kept when it is on disk, or when the disk has a higher term: then it can never be given again. */
+function isKept(durable: HardStateMark, term: number, vote: number): boolean {
+  return durable.term > term || (durable.term === term && durable.vote === vote);
+}
