@@ -240,8 +240,8 @@ export class Dispatcher implements CallOutcomes {
       if (members) members.push(i);
       else byRoute.set(route, [i]);
     });
-    if (byRoute.size === 1 && call.keys.length <= LIMITS.readKeys) return this.router.find(call.keys[0]!);
-    const pieces = [...byRoute.values()].flatMap(cutToRequests);
+    const pieces = [...byRoute.values()].flatMap((members) => cutToRequests(members, call.keys));
+    if (pieces.length === 1) return this.router.find(call.keys[0]!);
     this.#replaceRead(call, pieces);
     return undefined;
   }
@@ -457,9 +457,22 @@ export class Dispatcher implements CallOutcomes {
   }
 }
 
-function cutToRequests(members: number[]): number[][] {
+/** Cuts `members`, places in `keys`, so that each part fits a request and its frame. A part is not cut again. */
+function cutToRequests(members: readonly number[], keys: readonly Uint8Array[]): number[][] {
   const cut: number[][] = [];
-  for (let i = 0; i < members.length; i += LIMITS.readKeys) cut.push(members.slice(i, i + LIMITS.readKeys));
+  let part: number[] = [];
+  let sizeBytes = 0;
+  for (const member of members) {
+    const keyBytes = keys[member]!.length;
+    if (part.length > 0 && (part.length === LIMITS.readKeys || sizeBytes + keyBytes > LIMITS.frameTargetBytes)) {
+      cut.push(part);
+      part = [];
+      sizeBytes = 0;
+    }
+    part.push(member);
+    sizeBytes += keyBytes;
+  }
+  cut.push(part);
   return cut;
 }
 
@@ -467,7 +480,8 @@ function overdue(call: PendingCall): DeadlineExceeded {
   const outcomeUnknown = call.kind === 'write' && call.sends > 0;
   const outcome =
     call.kind !== 'write' ? '' : outcomeUnknown ? ': the write may have taken effect' : ': the write was not sent';
-  return new DeadlineExceeded(`the deadline passed after ${call.attempts} attempts${outcome}`, {
+  const reason = call.lastError === undefined ? '' : ` (${call.lastError.message})`;
+  return new DeadlineExceeded(`the deadline passed after ${call.attempts} attempts${outcome}${reason}`, {
     ...(call.lastError?.details.regionId === undefined ? {} : { regionId: call.lastError.details.regionId }),
     ...(call.kind === 'write' ? { outcomeUnknown } : {}),
     cause: call.lastError,

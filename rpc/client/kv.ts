@@ -66,7 +66,7 @@ export interface Kv {
   batch(operations: readonly BatchOperation[], options?: CallOptions): Promise<void>;
   /** Entries of the range in key order, page by page; each page is as fresh as `read` says. */
   scan(options?: ScanOptions): AsyncIterable<KeyValue>;
-  /** Removes every key of [start, end); region by region, so not atomic where it spans several. */
+  /** Removes every key of [start, end), from the first key where `start` is empty; not atomic across regions. */
   deleteRange(start: Key, end: Key, options?: CallOptions): Promise<void>;
   close(): Promise<void>;
 }

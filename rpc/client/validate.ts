@@ -166,7 +166,9 @@ export function checkScanRange(options: ScanOptions): KeyRange {
 
 /** @throws KeyEmpty for an empty end, InvalidArgument for a start behind the end */
 export function checkDeleteRange(start: unknown, end: unknown): KeyRange & { readonly end: Uint8Array } {
-  const range = { start: checkBound(start, 'start'), end: checkKey(end, 'end') };
+  const bound = checkBound(start, 'start');
+  // On the wire a range starts at a key.
+  const range = { start: bound.length === 0 ? FIRST_KEY : bound, end: checkKey(end, 'end') };
   if (compareKeys(range.start, range.end) > 0) {
     throw new InvalidArgument('the start of the range lies behind its end', { field: 'start' });
   }
@@ -188,3 +190,4 @@ export function keyAfter(key: Uint8Array): Uint8Array {
 }
 
 const EMPTY = new Uint8Array(0);
+const FIRST_KEY = Uint8Array.of(0);

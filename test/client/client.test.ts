@@ -55,6 +55,19 @@ interfaceTest('an answer that did not fit into a frame is asked for in parts', a
   assert.equal((await Promise.all(keys.map((key) => client.get(key)))).map(text), keys);
 });
 
+interfaceTest('a batchGet of long keys is cut so that each request fits a frame', async () => {
+  const cluster = new FakeCluster(['m']);
+  const client = open(cluster);
+  const keys = Array.from({ length: 300 }, (_, i) => `a${i}`.padEnd(LIMITS.keyBytes, '-'));
+  await client.put(keys[299]!, 'last');
+  const values = await client.batchGet(keys);
+  assert.equal(values.map(text), [...new Array<undefined>(299).fill(undefined), 'last']);
+  for (const { request } of cluster.asked) {
+    const sizeBytes = (request.read?.keys ?? []).reduce((sum, key) => sum + key.length, 0);
+    assert.ok(sizeBytes <= LIMITS.frameTargetBytes, `a request of ${sizeBytes} bytes`);
+  }
+});
+
 interfaceTest('a batch is one call of one region, in order', async () => {
   const cluster = new FakeCluster(['m']);
   const client = open(cluster);

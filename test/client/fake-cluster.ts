@@ -5,6 +5,7 @@ import { CommandCursor } from '../../rpc/wire/command.ts';
 import { toWireError } from '../../rpc/wire/error-codec.ts';
 import {
   EpochNotMatch,
+  KeyEmpty,
   KeyNotInRegion,
   MalformedRequest,
   NotLeader,
@@ -238,6 +239,7 @@ export class FakeCluster implements ClientTransport {
         }
         return undefined;
       case 'deleteRange': {
+        if (key.length === 0) throw new KeyEmpty('a range starts at a key of at least one byte');
         const end = cursor.value.of(cursor.bytes);
         for (const stored of this.#sorted()) {
           if (compareKeys(stored, key) >= 0 && (end.length === 0 || compareKeys(stored, end) < 0)) {
