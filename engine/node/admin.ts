@@ -2,7 +2,7 @@
 
 import { decode, encode, mraft } from '../../rpc/wire/codec.ts';
 import { toWireError } from '../../rpc/wire/error-codec.ts';
-import { ClusterMismatch, asMraftError } from '../../rpc/wire/errors.ts';
+import { ClusterMismatch, InvalidArgument, MalformedRequest, asMraftError } from '../../rpc/wire/errors.ts';
 import type { Link } from '../../rpc/nats/index.ts';
 import { QUEUE_GROUP, subjects } from '../../rpc/wire/subjects.ts';
 import type { ReplicaStatus } from '../region/replica.ts';
@@ -27,10 +27,21 @@ export function serveAdmin(link: Link, answers: AdminAnswers): void {
   );
   answerInJson(link, subjects.admin(cluster, 'status'), () => answers.status());
   answerInJson(link, subjects.admin(cluster, 'region'), async (question) => {
-    const regionId = Number((JSON.parse(question) as { regionId?: unknown }).regionId);
-    const status = await answers.region(regionId);
+    const status = await answers.region(parseRegionId(question));
     return status && regionJson(status);
   });
+}
+
+function parseRegionId(question: string): number {
+  let asked: unknown;
+  try {
+    asked = JSON.parse(question);
+  } catch (cause) {
+    throw new MalformedRequest(`the question is no JSON: ${(cause as Error).message}`, { cause });
+  }
+  const regionId = (asked as { regionId?: unknown } | null)?.regionId;
+  if (Number.isSafeInteger(regionId)) return regionId as number;
+  throw new InvalidArgument('regionId must be a whole number, as in {"regionId": 2}', { field: 'regionId' });
 }
 
 function answerRoutes(answers: AdminAnswers, question: Uint8Array): Uint8Array {

@@ -103,6 +103,29 @@ test('the JSON service answers every wrong request with its code, and names the 
   }
 });
 
+test('a question about a region that is none is answered with its code', async () => {
+  const wrong: readonly (readonly [question: unknown, code: string])[] = [
+    ['', 'MalformedRequest'],
+    ['{', 'MalformedRequest'],
+    ['null', 'InvalidArgument'],
+    [{}, 'InvalidArgument'],
+    [{ regionId: 'x' }, 'InvalidArgument'],
+  ];
+  for (const [question, code] of wrong) {
+    const { error } = await raw.askJson(subjects.admin(CLUSTER, 'region'), question);
+    assert.is((error as { code?: string } | undefined)?.code, code, JSON.stringify(question));
+  }
+});
+
+test('a range delete from the first key and a read of long keys work as everywhere', async () => {
+  const keys = Array.from({ length: 200 }, (_, i) => `\u0001${i}`.padEnd(LIMITS.keyBytes, '-'));
+  await kv.put(keys[0] as string, 'v');
+  const values = await kv.batchGet(keys);
+  assert.is(values.filter((value) => value !== undefined).length, 1);
+  await kv.deleteRange('', '\u0002');
+  assert.is(await kv.get(keys[0] as string), undefined);
+});
+
 test('a stock client discovers the service and uses it', async () => {
   const put = await raw.askJson(subjects.kv(CLUSTER, 'put'), { key: 'json', value: 'works' });
   assert.equal(put, { ok: true });
