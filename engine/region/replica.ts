@@ -20,7 +20,7 @@ import { ProposalQueue, type Proposal } from './proposals.ts';
 import { ReadQueue, type ReadRequest } from './reads.ts';
 import { SessionTable } from './sessions.ts';
 
-/** Values that are looked up together; bounds what is in memory beyond one answer. */
+/** Most values that are looked up together; bounds what is in memory beyond one answer. */
 const KEYS_PER_LOOKUP = 64;
 const NO_VALUE: mraft.IValue = {};
 /** Where nobody waits, nobody is answered: a peer that stopped leading has told its callers so. */
@@ -55,6 +55,7 @@ export class Replica {
   readonly #applier: Applier;
   readonly #proposals = new ProposalQueue();
   readonly #reads = new ReadQueue();
+  #keysPerLookup = KEYS_PER_LOOKUP;
   readonly #nodeOfPeer = new Map<number, number>();
   readonly #stats: ReplicaStats;
   #ready: Ready | undefined;
@@ -401,13 +402,19 @@ export class Replica {
   #readValues(keys: readonly Uint8Array[]): mraft.IValue[] {
     const values: mraft.IValue[] = [];
     let sizeBytes = 0;
-    for (let from = 0; from < keys.length; from += KEYS_PER_LOOKUP) {
-      const part = keys.length <= KEYS_PER_LOOKUP ? keys : keys.slice(from, from + KEYS_PER_LOOKUP);
+    while (values.length < keys.length) {
+      const to = values.length + this.#keysPerLookup;
+      const part = keys.length <= to && values.length === 0 ? keys : keys.slice(values.length, to);
       for (const value of this.#env.store.getMany('data', part)) {
         sizeBytes += value?.length ?? 0;
-        if (sizeBytes > LIMITS.readBytes && values.length > 0) return values;
+        if (sizeBytes > LIMITS.readBytes && values.length > 0) {
+          // The rest was read for nothing, and will be again: large values are looked up by the few.
+          this.#keysPerLookup = Math.min(this.#keysPerLookup, values.length);
+          return values;
+        }
         values.push(value === undefined ? NO_VALUE : { value });
       }
+      if (part.length >= this.#keysPerLookup) this.#keysPerLookup = Math.min(KEYS_PER_LOOKUP, 2 * this.#keysPerLookup);
     }
     return values;
   }
