@@ -28,12 +28,19 @@ try {
   process.exitCode = exitCodeOf(error);
 }
 
-/** Each complaint is one line, and is thrown rather than ending the process under open files. */
+/** Each complaint is one line, and is thrown rather than ending the process under open files. A flag is given once. */
 function strict(command: Command): void {
   command
     .exitOverride()
     .showSuggestionAfterError(false)
     .configureOutput({ outputError: (text, write) => write(`mraft: ${text.replace(/^error: /, '').trim()}\n`) });
+  for (const option of command.options) {
+    let isGiven = false;
+    command.on(`option:${option.name()}`, () => {
+      if (isGiven) command.error(`error: option '${option.flags}' is given twice`);
+      isGiven = true;
+    });
+  }
   for (const subcommand of command.commands) strict(subcommand as Command);
 }
 

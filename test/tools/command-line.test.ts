@@ -87,7 +87,15 @@ test('serve refuses what is wrong in one line that names the flag, and touches n
 });
 
 test('unknown commands, and values where none belong, are refused', async () => {
-  const wrong = [['sreve'], ['kv', 'got', 'a'], ['kv', 'get'], ['kv', 'put', 'a'], ['kv', 'cas', 'k', 'a', 'b', 'c']];
+  const twice = [...serveArgs(), '--node', '2'];
+  const wrong = [
+    twice,
+    ['sreve'],
+    ['kv', 'got', 'a'],
+    ['kv', 'get'],
+    ['kv', 'put', 'a'],
+    ['kv', 'cas', 'k', 'a', 'b', 'c'],
+  ];
   for (const args of [...wrong, ['ctl', 'region', 'show', 'x'], ['kv', 'get', 'a', '--read', 'fast']]) {
     const run = await runMraft(args);
     assert.is(run.code, 2, `${args.join(' ')}: ${run.stderr}`);
