@@ -35,6 +35,29 @@ export interface ConnectOptions extends ClientOptions {
   readonly token?: string;
 }
 
+const OPTIONS: ReadonlySet<string> = new Set<keyof ConnectOptions>([
+  'cluster',
+  'timeoutMs',
+  'attemptTimeoutMs',
+  'session',
+  'inflightFrames',
+  'runtime',
+  'servers',
+  'name',
+  'user',
+  'password',
+  'token',
+]);
+
+/** An option that is misspelt must not become a default. */
+function checkOptionNames(options: unknown): void {
+  if (typeof options !== 'object' || options === null) {
+    throw new InvalidConfig('options must be an object with servers and cluster', { field: 'options' });
+  }
+  const unknown = Object.keys(options).find((name) => !OPTIONS.has(name));
+  if (unknown !== undefined) throw new InvalidConfig(`${unknown} is no option of connect`, { field: unknown });
+}
+
 /** A client over a transport; it closes the transport with itself. @throws InvalidConfig */
 export function createClient(transport: ClientTransport, options: ClientOptions): Client {
   const { session, inflightFrames = LIMITS.clientInflightFrames } = options;
@@ -67,6 +90,7 @@ function configTimeout(value: unknown, fallbackMs: number, field: string): numbe
  * @throws InvalidConfig
  */
 export async function connect(options: ConnectOptions): Promise<Client> {
+  checkOptionNames(options);
   const cluster = checkClusterName(options.cluster);
   const { servers, user, password, token } = options;
   const link = await connectLink({

@@ -266,4 +266,6 @@ inputTest('wrong options of a client are refused by field', async () => {
     }
   }
   await rejects(connect({ servers: 'nats://x', cluster: '' }), InvalidConfig);
+  const misspelt = { servers: 'nats://x', cluster: 'test', timeoutMS: 5 };
+  assert.is((await rejects(connect(misspelt), InvalidConfig)).details.field, 'timeoutMS');
 });
