@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 
 import { startLocalCluster } from '../../tools/local-cluster.ts';
 import { assert, eventually, suite } from '../harness.ts';
-import { runMraft, type Run } from '../tools/mraft-process.ts';
+import { MRAFT, runMraft, type Run } from '../tools/mraft-process.ts';
 
 const test = suite('programs', { timeoutMs: 90_000 });
 
@@ -43,6 +43,19 @@ test('the commands that it prints work as they stand', async () => {
     const run = await runMraft(args.split(' '));
     assert.is(run.code, 0, `${command}: ${run.stderr}`);
   }
+});
+
+test('kv scan ends in silence when its reader has enough', async () => {
+  const puts = Array.from({ length: 60 }, (_, i) => ({ put: { key: `pipe${i}`, value: 'v'.repeat(8_000) } }));
+  await prints('', runMraft(['kv', 'batch', ...where], { input: puts.map((put) => JSON.stringify(put)).join('\n') }));
+  const scan = spawn(process.execPath, [MRAFT, 'kv', 'scan', ...where], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let complaint = '';
+  scan.stderr.on('data', (chunk) => (complaint += String(chunk)));
+  scan.stdout.destroy();
+  const code = await new Promise((resolve) => scan.on('close', resolve));
+  assert.is(complaint, '');
+  assert.is(code, 0);
+  await prints('', kv('delete-range', 'pipe', 'pipf'));
 });
 
 test('kv: every verb', async () => {

@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-const MRAFT = fileURLToPath(new URL('../../tools/mraft.js', import.meta.url));
+export const MRAFT = fileURLToPath(new URL('../../tools/mraft.js', import.meta.url));
 
 export interface Run {
   readonly code: number | null;

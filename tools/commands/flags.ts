@@ -25,8 +25,17 @@ export interface ClusterFlags {
 
 const DEFAULT_TIMEOUT_MS = 10_000;
 
+/** `mraft kv scan | head`: whoever reads has enough, and so have we. */
+function leaveWithReader(): void {
+  process.stdout.once('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit(0);
+  });
+}
+
 export function withClusterFlags(command: Command): Command {
   return command
+    .hook('preAction', leaveWithReader)
     .addOption(new Option('--cluster <name>', 'name of the cluster').env('MRAFT_CLUSTER').default('local'))
     .addOption(new Option('--nats <url>', 'broker').env('MRAFT_NATS').default('nats://127.0.0.1:4222'))
     .addOption(
