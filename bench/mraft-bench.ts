@@ -57,6 +57,19 @@ withCompareFlags(program.command('compare').description('put, batch, get and ser
   .addHelpText('after', COMPARE_HELP)
   .action((_flags, command: Command) => compareCommand(command));
 
+program.commands.forEach(refuseRepeats);
+
+/** A flag that is given twice contradicts itself. */
+function refuseRepeats(command: Command): void {
+  for (const option of command.options) {
+    let isGiven = false;
+    command.on(`option:${option.name()}`, () => {
+      if (isGiven) command.error(`error: option '${option.flags}' is given twice`);
+      isGiven = true;
+    });
+  }
+}
+
 async function runCommand(command: Command): Promise<void> {
   const { driver: name, driverOptions, request, format } = parseRun(command);
   const environment = await describeEnvironment();

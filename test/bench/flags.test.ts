@@ -38,6 +38,7 @@ const WRONG: readonly (readonly [line: string, named: string])[] = [
   ['compare --drivers etcd,etcd', '--drivers'],
   ['compare --drivers etcd --batch-size 129', '--batch-size'],
   ['compare --rounds 0', '--rounds'],
+  ['run -w put -w get', '--workload'],
   ['run more', 'run'],
   ['nothing', 'nothing'],
 ];
