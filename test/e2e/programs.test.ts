@@ -119,7 +119,12 @@ test('ctl: regions tile the key space, each with a leader and three peers; nodes
     48,
   );
   const table = await runMraft(['ctl', 'node', 'list', ...where]);
-  assert.is(table.stdout.trim().split('\n').length, 4, table.stdout);
+  const lines = table.stdout.trim().split('\n');
+  assert.is(lines.length, 4, table.stdout);
+  assert.ok(
+    lines.every((line) => line.length <= 120),
+    table.stdout,
+  );
 });
 
 test('Ctrl-C stops all processes, with exit code 0', async () => {

@@ -23,19 +23,26 @@ export function ctlCommand(): Command {
     .addCommand(
       new Command('node')
         .description('nodes: workers, regions, leaders')
-        .addCommand(listCommand('all nodes that answer', (admin) => admin.nodes()))
+        .addCommand(listCommand('all nodes that answer', (admin) => admin.nodes(), NODE_COLUMNS))
         .addCommand(showCommand('one node', findNode)),
     );
 }
 
-function listCommand(what: string, ask: (admin: Admin) => Promise<object[]>): Command {
+/** Of all that a node says, what fits a line; --json says all. */
+const NODE_COLUMNS = ['nodeId', 'version', 'uptimeMs', 'workers', 'workerRestarts', 'regions', 'leaders', 'anomalies'];
+
+function listCommand(what: string, ask: (admin: Admin) => Promise<object[]>, columns?: readonly string[]): Command {
   return withCtlFlags(new Command('list'))
     .description(what)
     .action(async (flags: CtlFlags) => {
       const rows = await withAdmin(flags, ask);
       if (flags.json) console.log(JSON.stringify(rows));
-      else process.stdout.write(formatTable(rows as Record<string, unknown>[]));
+      else process.stdout.write(formatTable((rows as Record<string, unknown>[]).map((row) => only(row, columns))));
     });
+}
+
+function only(row: Record<string, unknown>, columns: readonly string[] | undefined): Record<string, unknown> {
+  return columns ? Object.fromEntries(columns.map((column) => [column, row[column]])) : row;
 }
 
 function showCommand(what: string, ask: (admin: Admin, id: number) => Promise<object>): Command {

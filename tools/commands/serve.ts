@@ -69,6 +69,7 @@ async function serve(flags: ServeFlags): Promise<void> {
   if (typeof db === 'string') process.exit(0);
   const { cluster, nodeId: node, metricsPort: metrics } = db;
   process.stdout.write(`${JSON.stringify({ ready: { cluster, node, pid: process.pid, metrics } })}\n`);
+  logger.info({ cluster, pid: process.pid, metrics }, 'serving');
   const reason = await Promise.race([stopped, db.failed]);
   if (typeof reason === 'string') logger.info({ signal: reason }, 'stopping');
   else logger.fatal({ err: reason }, 'the node cannot go on');
