@@ -76,6 +76,13 @@ const DURABILITY: readonly Mutant[] = [
   ),
   mutant('drops the turn that met a full disk', 'engine/shard/shard.js', 'this.#stalled = open;', '', 'disk'),
   mutant(
+    'believes the tick behind a full disk',
+    'engine/shard/event-loop.js',
+    'this.#awaitQuiet(true);',
+    'this.#awaitQuiet(false);',
+    'disk',
+  ),
+  mutant(
     'takes a range delete for done that met a full disk',
     'engine/region/applier.js',
     'if (error instanceof DiskFull || error instanceof StorageFailure)',
@@ -126,12 +133,6 @@ const ELECTIONS: readonly Mutant[] = [
     `${RAFT}/raft-node.js`,
     'if (!message.transfer && (this.leadership !== undefined || now < this.promisedUntilMs))',
     'if (!message.transfer && this.leadership !== undefined)',
-  ),
-  mutant(
-    'heeds messages of older terms',
-    `${RAFT}/raft-node.js`,
-    'this.onOldTerm(message);\n            return;',
-    'this.onOldTerm(message);',
   ),
   mutant(
     'believes a late timer',
@@ -214,16 +215,10 @@ const READS: readonly Mutant[] = [
     'return true;',
   ),
   mutant(
-    'serves a read before its index is applied',
+    'asks for the lease again behind the quorum',
     'engine/region/reads.js',
-    'group.index !== undefined && group.index <= appliedIndex',
-    'group.index !== undefined',
-  ),
-  mutant(
-    'serves a lease read before the commit is applied',
-    'engine/region/reads.js',
-    'if (appliedIndex >= commitIndex)',
-    'if (true)',
+    "return { ...request, mode: 'linearizable' };",
+    'return request;',
   ),
   {
     name: 'counts the lease from the receipt',

@@ -20,11 +20,15 @@ export function setLimits(small: boolean, random: Random): void {
   limits.inflightAppendBytes = random.pick([200, 1_000, 4_000]);
   limits.uncommittedBytes = random.pick([500, 4_000]);
   limits.entryCacheBytes = random.pick([0, 100, 500]);
-  limits.applyBytes = random.pick([64, 200, 600]);
+  limits.applyBytes = random.pick([1, 64, 600]);
+  limits.laggingRunEntries = random.pick([1, 4, 16]);
+  limits.laggingRunMs = random.pick([0, 30, 300]);
+  limits.laggingBytesPerTurn = random.pick([1, 200, 2_000]);
+  limits.laggingBytes = random.pick([100, 1_000, 10_000]);
   limits.framesPerTurn = random.pick([4, 8, 32]);
   limits.frameTargetBytes = random.pick([60, 200, 1_000]);
   // A command of one client's frame always fits an entry.
-  limits.entryBytes = Math.max(400, limits.frameTargetBytes * 2.5);
+  limits.entryBytes = Math.max(250, limits.frameTargetBytes * 2.5);
   limits.scanPageEntries = random.pick([1, 2, 3]);
   limits.recordsPerPage = random.pick([1, 2, 5]);
   limits.readBytes = random.pick([4, 20]);
