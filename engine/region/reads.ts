@@ -27,6 +27,8 @@ export interface ReadRequest {
   readonly scan: ScanRange | undefined;
   /** Of its keys. */
   readonly sizeBytes: number;
+  /** Of this node's clock: from then on nobody waits for the answer. */
+  readonly deadlineMs: number;
 }
 
 interface ConfirmedGroup {
@@ -120,6 +122,11 @@ export class ReadQueue {
     const ready = this.#ready;
     this.#ready = [];
     return ready;
+  }
+
+  /** Reads that were taken and are left for the next turn; they come first then. */
+  putBack(requests: readonly ReadRequest[]): void {
+    this.#ready = [...requests, ...this.#ready];
   }
 
   /** A taken read was answered. */

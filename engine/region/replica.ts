@@ -202,11 +202,12 @@ export class Replica {
 
   #readRequest(origin: Origin, requestId: number, request: mraft.IRequest): ReadRequest {
     const { read, scan } = request;
+    const deadlineMs = this.#env.clock.nowMs() + (request.timeoutMs || LIMITS.timeoutMs);
     if (read) {
       const keys = read.keys ?? [];
       admitReadKeys(this.region, keys);
       const sizeBytes = keys.reduce((sum, key) => sum + key.length, 0);
-      return { origin, requestId, mode: readMode(read.mode), keys, scan: undefined, sizeBytes };
+      return { origin, requestId, mode: readMode(read.mode), keys, scan: undefined, sizeBytes, deadlineMs };
     }
     const range = {
       start: scan!.start ?? new Uint8Array(0),
@@ -215,7 +216,7 @@ export class Replica {
       limit: Math.min(scan!.limit || LIMITS.scanPageEntries, LIMITS.scanPageEntries),
     };
     const sizeBytes = range.start.length + range.end.length;
-    return { origin, requestId, mode: readMode(scan!.mode), keys: undefined, scan: range, sizeBytes };
+    return { origin, requestId, mode: readMode(scan!.mode), keys: undefined, scan: range, sizeBytes, deadlineMs };
   }
 
   #notLeader(): NotLeader {
@@ -371,12 +372,27 @@ export class Replica {
     }
   }
 
-  /** Serves the reads whose index is applied. The applied batch must have been written. */
+  /**
+   * Serves the reads whose index is applied, up to LIMITS.regionReadBytesPerTurn: a small frame can ask for so much that a turn
+   * would outlast an election time-out. Whoever does not wait any more is not answered. The applied batch must have been written.
+   */
   serveReads(): void {
     this.#reads.release(this.#applier.appliedIndex);
     if (!this.#reads.hasReady) return;
-    for (const request of this.#reads.takeReady()) {
+    const ready = this.#reads.takeReady();
+    const nowMs = this.#env.clock.nowMs();
+    let sizeBytes = 0;
+    for (const [at, request] of ready.entries()) {
+      if (nowMs >= request.deadlineMs) {
+        this.#reads.settle(request);
+        continue;
+      }
+      if (sizeBytes >= LIMITS.regionReadBytesPerTurn) {
+        this.#reads.putBack(ready.slice(at));
+        return;
+      }
       const response = this.#read(request);
+      sizeBytes += answerBytes(response);
       // The loop may have stalled between the first look at the lease and now: look again after the read.
       if (request.mode === 'lease' && !this.raft.hasLease(this.#env.clock.nowMs())) {
         this.#reads.regather(request);
@@ -535,4 +551,12 @@ function readMode(mode: mraft.ReadMode | null | undefined): ReadRequest['mode'] 
     default:
       throw new InvalidArgument(`read mode ${mode} is unknown`, { field: 'mode' });
   }
+}
+
+/** Keys and values in the answer to a read. */
+function answerBytes({ read, scan }: mraft.IResponse): number {
+  let sizeBytes = 0;
+  for (const { value } of read?.values ?? []) sizeBytes += value?.length ?? 0;
+  for (const { key, value } of scan?.entries ?? []) sizeBytes += (key?.length ?? 0) + (value?.length ?? 0);
+  return sizeBytes;
 }

@@ -48,6 +48,8 @@ export const LIMITS = {
   /** Frames taken by one turn. */
   framesPerTurn: 256,
   bytesPerTurn: 4 * MIB,
+  /** Answers to reads that one region gives in one turn; the reads behind them wait for the next. */
+  regionReadBytesPerTurn: 1 * MIB,
   /** Proposals of one region that are proposed and not yet applied. */
   regionPendingProposals: 4096,
   regionPendingBytes: 16 * MIB,

@@ -249,6 +249,24 @@ test('a read of many large values is answered in parts that fit a frame', () => 
   }
 });
 
+test('a small frame that asks for much does not make a turn long, and who waits no more is not answered', () => {
+  const { cluster, leader } = elected();
+  for (let i = 0; i < 10; i++) {
+    cluster.write(leader, { kind: 'put', key: text(`k${i}`), value: Buffer.alloc(100_000, 7) });
+  }
+  const node = cluster.node(leader);
+  const scan = { mode: mraft.ReadMode.STALE };
+  const patient = Array.from({ length: 40 }, () => cluster.send(leader, { scan }));
+  const hasty = cluster.send(leader, { scan, timeoutMs: 1 });
+  node.shard.turn();
+  const answered = () => patient.filter((id) => node.responses.has(id)).length;
+  assert.ok(answered() > 0 && answered() < patient.length, `${answered()} of ${patient.length} in one turn`);
+  cluster.nowMs += 10;
+  cluster.settle();
+  assert.is(answered(), patient.length);
+  assert.is(node.responses.has(hasty), false);
+});
+
 test('what is wrong with a command is answered, and nothing of it enters the log', () => {
   const { cluster, leader } = elected();
   const code = (operation: Parameters<VirtualCluster['write']>[1]) => cluster.write(leader, operation)?.error?.code;
