@@ -76,13 +76,6 @@ const DURABILITY: readonly Mutant[] = [
   ),
   mutant('drops the turn that met a full disk', 'engine/shard/shard.js', 'this.#stalled = open;', '', 'disk'),
   mutant(
-    'believes the tick behind a full disk',
-    'engine/shard/event-loop.js',
-    'this.#awaitQuiet(true);',
-    'this.#awaitQuiet(false);',
-    'disk',
-  ),
-  mutant(
     'takes a range delete for done that met a full disk',
     'engine/region/applier.js',
     'if (error instanceof DiskFull || error instanceof StorageFailure)',

@@ -115,7 +115,7 @@ function findUnrest(world: World, workload: Workload, well: readonly VirtualNode
 async function lookBack(world: World, workload: Workload): Promise<void> {
   let answered: boolean | undefined;
   void workload.readAll().then((all) => (answered = all));
-  await world.run(world.nowMs + workload.callTimeoutMs * 5, () => answered !== undefined);
+  await world.run(world.nowMs + workload.callTimeoutMs * 12, () => answered !== undefined);
   if (!answered)
     world.report('a well cluster answers', `not every key could be read: ${[...workload.errors.keys()].join(' ')}`);
   world.safety.checkTiling(world.regions);

@@ -60,13 +60,19 @@ export class Workload {
     return `${this.openCalls} calls have not ended`;
   }
 
-  /** Reads every key once, as a user that came late. Resolves with whether all reads were answered. */
+  /** Reads every key once in each mode, as a user that came late. Resolves with whether all reads were answered. */
   async readAll(): Promise<boolean> {
     const user = this.#newUser(this.#users.length);
     this.#users.push(user);
+    for (const mode of ['linearizable', 'lease', 'stale'] as const)
+      if (!(await this.#readAllIn(user, mode))) return false;
+    return true;
+  }
+
+  async #readAllIn(user: User, mode: ReadMode): Promise<boolean> {
     let left = this.keys;
     for (let attempt = 0; attempt < READ_ALL_ATTEMPTS && left.length > 0; attempt++) {
-      const answered = await Promise.all(left.map((key) => user.readOne(key, 'linearizable')));
+      const answered = await Promise.all(left.map((key) => user.readOne(key, mode)));
       left = left.filter((_, i) => !answered[i]);
     }
     return left.length === 0;
