@@ -6,7 +6,7 @@
  * else, and a worker that is terminated in the middle of a write leaves the database sound.
  */
 
-import { RocksLevel, type ChainedBatch, type ColumnOption } from 'rocksdb';
+import { RocksLevel, type ChainedBatch, type ColumnOption, type QueryOptions } from 'rocksdb';
 
 import { Closed, StorageFailure, invariant } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
@@ -202,7 +202,7 @@ export class RocksStore implements Store {
     invariant(Number.isSafeInteger(options.limit) && options.limit > 0, 'a page has at least one entry');
     const limit = Math.min(options.limit, MAX_INT32);
     try {
-      const { rows, finished } = this.#level.querySync({
+      const { rows, finished } = this.#query({
         ...rangeOf(options),
         reverse: options.reverse ?? false,
         limit,
@@ -271,7 +271,7 @@ export class RocksStore implements Store {
   }
 
   #keysOf(column: Column, gte: Uint8Array, lt: Uint8Array, limit: number): Uint8Array[] {
-    const { rows } = this.#level.querySync({
+    const { rows } = this.#query({
       gte,
       lt,
       limit,
@@ -283,6 +283,21 @@ export class RocksStore implements Store {
       column: this.#columns[column].column,
     });
     return rows.filter((_, at) => at % 2 === 0);
+  }
+
+  /**
+   * In two calls, though the binding has one for both (`querySync`): that one reads from an iterator that it could not
+   * make, and ends the process, when this thread is terminated meanwhile.
+   */
+  #query(options: QueryOptions): { rows: Uint8Array[]; finished: boolean } {
+    const iterator = this.#level._iterator(options);
+    // Like a batch, it would be remembered by its database.
+    this.#level.detachResource(iterator);
+    try {
+      return iterator._nextvSync(MAX_INT32);
+    } finally {
+      iterator._closeSync();
+    }
   }
 
   #deleteKeys(column: Column, keys: readonly Uint8Array[]): void {

@@ -38,6 +38,12 @@ declare module 'rocksdb' {
     _closeSync(): void;
   }
 
+  export interface Iterator {
+    /** `rows` is [key, value, key, value, …]; `finished` also when `limit` ended it. */
+    _nextvSync(size: number): { rows: Uint8Array[]; finished: boolean };
+    _closeSync(): void;
+  }
+
   export class RocksLevel {
     /** A path opens a database; a handle attaches to one that is open in this process. */
     constructor(locationOrHandle: string | bigint, options?: object);
@@ -48,8 +54,7 @@ declare module 'rocksdb' {
     open(options?: object): Promise<void>;
     close(): Promise<void>;
     getProperty(name: string): string;
-    /** `rows` is [key, value, key, value, …]; `finished` also when `limit` ended it. */
-    querySync(options: QueryOptions): { rows: Uint8Array[]; finished: boolean };
+    _iterator(options: QueryOptions): Iterator;
     detachResource(resource: unknown): void;
     _chainedBatch(): ChainedBatch;
     _getManySync(keys: readonly Uint8Array[], options: ColumnOption): (Uint8Array | undefined | null)[];
