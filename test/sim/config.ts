@@ -173,7 +173,15 @@ const OPERATORS: Partial<Record<Fault, Draw>> = {
 /** How likely a fault is on, where its profile has it. */
 const SHARE_OF_SEEDS = 0.25;
 /** Faults that leave little to be checked are on in few seeds, those that part logs in more. */
-const OTHER_SHARES: Partial<Record<Fault, number>> = { wildClockEvery: 0.1, blackoutEvery: 0.15, churnEvery: 0.35 };
+const OTHER_SHARES: Partial<Record<Fault, number>> = {
+  wildClockEvery: 0.1,
+  blackoutEvery: 0.15,
+  churnEvery: 0.35,
+  crashEvery: 0.35,
+  pauseEvery: 0.4,
+  transferEvery: 0.4,
+  ghosts: 0.35,
+};
 
 function menuOf(profile: Profile): Partial<Record<Fault, Draw>> {
   switch (profile) {

@@ -192,7 +192,9 @@ export class Nemesis {
       this.#world.nodes.length,
     );
     if (!leader || !candidate) return;
-    const join = this.#world.network.cut(symmetric([leader.nodeId], [leader.nodeId, candidate.nodeId]));
+    // Without writes the candidate's log is as good as any.
+    const unheard = random.chance(0.7) ? [candidate.nodeId, ...this.#clients] : [candidate.nodeId];
+    const join = this.#world.network.cut(symmetric([leader.nodeId], [leader.nodeId, ...unheard]));
     const lastsMs = random.between(1, 4) * electionTimeoutMs;
     for (let inMs = 0; inMs < lastsMs; inMs += random.between(0.1, 0.6) * electionTimeoutMs) {
       this.#world.at(this.#world.nowMs + inMs, () => {
@@ -223,7 +225,8 @@ export class Nemesis {
 
   #pause(random: Random): void {
     const { process } = this.#anyNode(random);
-    if (process) process.pausedUntilMs = this.#world.nowMs + this.#span(random);
+    const elections = random.chance(0.7) ? random.between(1, 5) : random.between(0.1, 1);
+    if (process) process.pausedUntilMs = this.#world.nowMs + elections * this.#config.electionTimeoutMs;
   }
 
   /** Within what the configuration promises. */
@@ -252,9 +255,13 @@ export class Nemesis {
   #transfer(random: Random): void {
     const region = random.pick(this.#world.regions);
     const target = random.pick(region.peers).nodeId;
-    for (const { process } of this.#world.nodes) {
+    // Sometimes the word comes so late that the leader has given the hand-over up.
+    const lateMs = random.chance(0.3) ? random.between(0.9, 1.9) * this.#config.electionTimeoutMs : 0;
+    for (const { nodeId, process } of this.#world.nodes) {
       const worker = process?.workerOf(region.regionId);
-      if (worker?.shard.transferLeader(region.regionId, target)) worker.wake();
+      if (!worker?.shard.transferLeader(region.regionId, target)) continue;
+      if (lateMs > 0) this.#world.network.clog(nodeId, target, this.#world.nowMs + lateMs);
+      worker.wake();
     }
   }
 

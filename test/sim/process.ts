@@ -402,6 +402,7 @@ export class VirtualNode implements ReachableNode {
 
   deliver(worker: number, frame: Uint8Array, origin: string): boolean {
     const target = this.process?.worker(worker);
+    if (target) this.world.freshReads.onRequests(this.nodeId, origin, frame);
     target?.receive(frame, 0, origin);
     return target !== undefined;
   }

@@ -14,6 +14,8 @@ export interface HardStateMark {
 export class LogImage {
   first = 1;
   readonly #marks: LogMark[] = [];
+  /** Indexes of a tail that was overwritten and still lies in the store. */
+  readonly leftBehind = new Set<number>();
 
   get last(): number {
     return this.first + this.#marks.length - 1;
@@ -26,6 +28,8 @@ export class LogImage {
   /** An entry replaces what lies at and behind its index. Answers false where the log would have a hole. */
   put(index: number, mark: LogMark): boolean {
     if (index > this.last + 1 || index < this.first) return false;
+    for (let stale = index + 1; stale <= this.last; stale++) this.leftBehind.add(stale);
+    this.leftBehind.delete(index);
     this.#marks.length = index - this.first;
     this.#marks.push(mark);
     return true;
@@ -33,6 +37,7 @@ export class LogImage {
 
   /** Removes the tail from `index` on, or the first entry. */
   delete(index: number): void {
+    this.leftBehind.delete(index);
     if (index > this.last || index < this.first) return;
     if (index === this.first && this.#marks.length > 1) {
       this.#marks.shift();

@@ -123,7 +123,11 @@ export class Safety {
       else if (mutation.column === 'data') this.#onDataWrite(node, mutation);
       else this.#onMetaWrite(node, mutation, appliedFrom);
     }
-    for (const mutation of mutations) if (mutation.column !== 'data') node.pending.push(mutation);
+    for (const mutation of mutations) {
+      if (mutation.column === 'data') continue;
+      node.pending.push(mutation);
+      if (mutation.column === 'log') this.#checkTail(nodeId, readU64(mutation.key, 0));
+    }
     if (synced) this.#settlePending(node);
     for (const [facts, from] of appliedFrom) this.#onApplied(node, facts, from, mutations);
   }
@@ -146,6 +150,14 @@ export class Safety {
       this.#report('log has no holes', `${where}: the log is [${image.log.first}, ${image.log.last}]`);
     }
     this.#onEntry(facts, image, index, { term, bytes: value }, where);
+  }
+
+  /** What another leader's entries overwrote goes with them in one write: it must not come back after a crash. */
+  #checkTail(nodeId: number, regionId: number): void {
+    const log = this.#regions.get(regionId)?.images.get(nodeId)?.log;
+    if (!log || log.leftBehind.size === 0) return;
+    const left = [...log.leftBehind].join(' ');
+    this.#report('no overwritten tail stays', `node ${nodeId}, region ${regionId}: entries ${left} behind ${log.last}`);
   }
 
   /** Log matching, by induction: an index and a term stand for one entry, behind one predecessor. */

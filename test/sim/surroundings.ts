@@ -2,6 +2,7 @@
 
 import type { Shard } from '../../engine/shard/shard.ts';
 import type { SimConfig } from './config.ts';
+import type { FreshReads } from './fresh-reads.ts';
 import type { VirtualNetwork } from './network.ts';
 import type { Safety } from './safety.ts';
 
@@ -42,6 +43,7 @@ export interface DownNode {
 
 export interface NodeSurroundings extends Surroundings {
   readonly safety: Safety;
+  readonly freshReads: FreshReads;
   /** How long the thread stalls now, before its timers run (a collection of garbage, a busy neighbour); 0: it does not. */
   stallMs(): number;
   /** How many frames one look at the sockets brings. */

@@ -11,7 +11,8 @@ import { regionLetter, type World } from './world.ts';
 
 /** Calls of users end after so many election time-outs. */
 const CALL_TIMEOUT_ELECTIONS = 8;
-const ATTEMPT_TIMEOUT_ELECTIONS = 1.5;
+/** Some users give up on a silent node before the others have a new leader, some wait for it until it is back. */
+const ATTEMPT_TIMEOUT_ELECTIONS = [0.7, 1.5, 5] as const;
 
 /** A node knows its own regions only, and a client asks any node: it may take several questions to hear of all. */
 const READ_ALL_ATTEMPTS = 4;
@@ -123,7 +124,7 @@ class User {
     this.#client = createClient(connection, {
       cluster: CLUSTER,
       timeoutMs: workload.callTimeoutMs,
-      attemptTimeoutMs: world.config.electionTimeoutMs * ATTEMPT_TIMEOUT_ELECTIONS,
+      attemptTimeoutMs: world.config.electionTimeoutMs * random.pick(ATTEMPT_TIMEOUT_ELECTIONS),
       inflightFrames: world.config.inflightFrames,
       runtime: connection.runtime,
     });

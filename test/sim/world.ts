@@ -4,6 +4,7 @@ import { decode, mraft } from '../../rpc/wire/codec.ts';
 import { LAST_SYSTEM_REGION_ID, type Region } from '../../rpc/wire/region.ts';
 import type { SimConfig } from './config.ts';
 import { EventQueue } from './event-queue.ts';
+import { FreshReads } from './fresh-reads.ts';
 import { partyOfClient, VirtualNetwork } from './network.ts';
 import { VirtualNode } from './process.ts';
 import { Random } from './random.ts';
@@ -31,6 +32,7 @@ export class World implements NodeSurroundings, ClientSurroundings {
   readonly regions: readonly Region[];
   readonly nodes: readonly VirtualNode[];
   readonly safety: Safety;
+  readonly freshReads: FreshReads;
   readonly #clients: ((frame: Uint8Array) => void)[] = [];
   nowMs = 0;
   violation: Violation | undefined;
@@ -60,6 +62,12 @@ export class World implements NodeSurroundings, ClientSurroundings {
       checkLeases: config.faults.wildClockEvery === 0,
       report: (check, message) => this.report(check, message),
       localMs: (nodeId) => this.node(nodeId).process?.clock.localAt(this.nowMs),
+    });
+    this.freshReads = new FreshReads({
+      checkLeases: config.faults.wildClockEvery === 0,
+      report: (check, message) => this.report(check, message),
+      committedIndex: (regionId) => this.safety.committedIndex(regionId),
+      appliedIndex: (regionId, nodeId) => this.safety.stateOf(regionId, nodeId).applied,
     });
     this.nodes = nodeIds.map((nodeId) => {
       const own = this.regions.filter((region) => region.peers.some((peer) => peer.nodeId === nodeId));
@@ -186,6 +194,7 @@ export class World implements NodeSurroundings, ClientSurroundings {
 
   sendResponse(from: Sender, departsMs: number, origin: string, frame: Uint8Array): void {
     const client = Number(origin);
+    this.freshReads.onResponses(from.nodeId, origin, frame);
     this.#mixBytes(frame);
     this.network.send(from.nodeId, partyOfClient(client), departsMs, () => {
       if (from.diedAtMs >= departsMs) this.#clients[client]?.(frame);
