@@ -3,6 +3,8 @@
  *
  *     log    regionId index                  an entry (entry-codec.ts): a region's log is one range
  *     data   the user's key                  the user's value
+ *     system a key of a system region        what placement keeps
+ *     staging regionId sequence              a chunk of a snapshot that is coming in
  *     meta   kind regionId [session]         one small record, by kind
  *
  * A kind is one byte. Records of one kind lie together, and in it those of one region.
@@ -25,6 +27,8 @@ export const META_KIND = {
   truncatedState: 0x04,
   session: 0x05,
   nodeIdentity: 0x06,
+  /** A replica that was removed from this node. */
+  tombstone: 0x07,
 } as const;
 
 export type MetaKind = (typeof META_KIND)[keyof typeof META_KIND];

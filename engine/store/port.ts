@@ -4,8 +4,8 @@
  * simulator; both pass the same compliance suite (test/store).
  */
 
-export type Column = 'log' | 'data' | 'meta';
-export const COLUMNS: readonly Column[] = ['log', 'data', 'meta'];
+export type Column = 'log' | 'data' | 'meta' | 'system' | 'staging';
+export const COLUMNS: readonly Column[] = ['log', 'data', 'meta', 'system', 'staging'];
 
 export interface KeyRange {
   readonly gt?: Uint8Array;

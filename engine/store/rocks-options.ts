@@ -34,7 +34,13 @@ export interface RocksTuning {
  * The binding reads properties (memtable sizes, keys, pending compaction) of the default family only, so the column that
  * one wants to watch lies there.
  */
-export const FAMILY_OF: Readonly<Record<Column, string>> = { data: 'default', log: 'log', meta: 'meta' };
+export const FAMILY_OF: Readonly<Record<Column, string>> = {
+  data: 'default',
+  log: 'log',
+  meta: 'meta',
+  system: 'system',
+  staging: 'staging',
+};
 
 export const DEFAULT_TUNING: RocksTuning = {
   columns: {
@@ -62,6 +68,10 @@ export const DEFAULT_TUNING: RocksTuning = {
       compression: false,
       cacheSize: 8 * MIB,
     },
+    // What placement keeps: little, and rarely written.
+    system: { compaction: 'universal', memtableMemoryBudget: 8 * MIB, compression: false, cacheSize: 4 * MIB },
+    // Chunks of snapshots on their way in: large, read once, deleted by range.
+    staging: { compaction: 'universal', memtableMemoryBudget: 64 * MIB, compression: false, cacheSize: 1 * MIB },
   },
   parallelism: 2,
   walCompression: false,

@@ -44,6 +44,7 @@ const PAYLOAD_EPOCH = (1 << 3) | 2;
 const PAYLOAD_COMMAND = (2 << 3) | 2;
 const PAYLOAD_CONDITIONAL = (3 << 3) | 0;
 const PAYLOAD_EXCLUSIVE = (4 << 3) | 0;
+const PAYLOAD_ADMIN = (5 << 3) | 2;
 const EPOCH_VERSION = (1 << 3) | 0;
 const EPOCH_CONF_VERSION = (2 << 3) | 0;
 
@@ -192,6 +193,15 @@ export function encodePayload(epoch: EpochNumbers, nature: PayloadNature, comman
     target[at++] = 1;
   }
   for (const command of commands) at = writeBytes(target, at, PAYLOAD_COMMAND, command);
+  return target;
+}
+
+/** The payload of an entry that holds one AdminCommand, given in its encoded form. */
+export function encodeAdminPayload(epoch: EpochNumbers, admin: Uint8Array): Uint8Array {
+  const head = encodePayload(epoch, { conditional: false, exclusive: false }, []);
+  const target = Buffer.allocUnsafe(head.length + fieldBytes(admin.length));
+  target.set(head, 0);
+  writeBytes(target, head.length, PAYLOAD_ADMIN, admin);
   return target;
 }
 
@@ -386,6 +396,8 @@ export class PayloadCursor {
   confVersion = 0;
   conditional = false;
   exclusive = false;
+  /** An encoded AdminCommand; there are no commands then. It aliases the payload. */
+  admin: Uint8Array | undefined;
   readonly #reader: VarintReader;
 
   constructor(bytes: Uint8Array) {
@@ -402,6 +414,17 @@ export class PayloadCursor {
     }
     this.conditional = this.#readFlag(PAYLOAD_CONDITIONAL);
     this.exclusive = this.#readFlag(PAYLOAD_EXCLUSIVE);
+    if (reader.at < reader.end && this.bytes[reader.at] === PAYLOAD_ADMIN) this.admin = this.#readAdmin();
+  }
+
+  #readAdmin(): Uint8Array {
+    const reader = this.#reader;
+    reader.at++;
+    const length = reader.length();
+    const start = reader.at;
+    reader.at = start + length;
+    if (reader.at < reader.end) throw new MalformedRequest('an admin command travels alone');
+    return this.bytes.subarray(start, reader.at);
   }
 
   #readFlag(tag: number): boolean {

@@ -74,6 +74,37 @@ export class SequenceSpent extends RetryableError {
   readonly code = 'SequenceSpent';
 }
 
+// --- changes of regions --------------------------------------------------------------------------------------------
+
+/** Another change of this region is under way: a membership change, a split, a merge, or a hand-over. */
+export class RegionChanging extends RetryableError {
+  readonly code = 'RegionChanging';
+}
+/** The region is about to be merged into its neighbour and takes nothing until that is done or given up. */
+export class RegionMerging extends RetryableError {
+  readonly code = 'RegionMerging';
+}
+/** The change cannot follow the present state: the last voter, a split key on a boundary, no neighbours … Nothing changed. */
+export class ChangeRefused extends PermanentError {
+  readonly code = 'ChangeRefused';
+}
+/** A node with this id belongs, or belonged, to the cluster: give the new one an id that was never used. */
+export class NodeIdInUse extends PermanentError {
+  readonly code = 'NodeIdInUse';
+}
+/** The cluster does not know a node of this id. */
+export class NodeNotFound extends PermanentError {
+  readonly code = 'NodeNotFound';
+}
+/** This node forgot writes that it had acknowledged as durable: its data cannot be trusted. Join again under a new id. */
+export class Amnesia extends PermanentError {
+  readonly code = 'Amnesia';
+}
+/** Nobody leads placement at the moment. */
+export class PlacementUnavailable extends RetryableError {
+  readonly code = 'PlacementUnavailable';
+}
+
 // --- load and availability -----------------------------------------------------------------------------------------
 
 /** A bounded queue is full. Nothing was done. */
@@ -174,6 +205,13 @@ const CLASSES = {
   RegionNotFound,
   ProposalDropped,
   SequenceSpent,
+  RegionChanging,
+  RegionMerging,
+  ChangeRefused,
+  NodeIdInUse,
+  NodeNotFound,
+  Amnesia,
+  PlacementUnavailable,
   ServerBusy,
   DeadlineExceeded,
   Unavailable,

@@ -9,7 +9,11 @@ export interface Epoch {
   readonly confVersion: number;
 }
 
-export type PeerRole = 'voter' | 'learner';
+/**
+ * `incomingVoter` and `demotingVoter` are the halves of a joint configuration: the one votes in the new half only, the
+ * other in the old half only, and becomes a learner when the joint configuration is left.
+ */
+export type PeerRole = 'voter' | 'learner' | 'incomingVoter' | 'demotingVoter';
 
 export interface Peer {
   /** Never reused. */
@@ -28,6 +32,16 @@ export interface Region {
   readonly peers: readonly Peer[];
 }
 
+const { PeerRole: Wire } = mraft;
+const ROLE_TO_WIRE: Record<PeerRole, mraft.PeerRole> = {
+  voter: Wire.VOTER,
+  learner: Wire.LEARNER,
+  incomingVoter: Wire.INCOMING_VOTER,
+  demotingVoter: Wire.DEMOTING_VOTER,
+};
+/** By their numbers on the wire. */
+const ROLES: readonly PeerRole[] = ['voter', 'learner', 'incomingVoter', 'demotingVoter'];
+
 /** Ids up to this one are kept for the system (placement is region 1); regions of user keys come after it. */
 export const LAST_SYSTEM_REGION_ID = 1;
 
@@ -38,6 +52,11 @@ export function compareKeys(a: Uint8Array, b: Uint8Array): number {
 
 export function containsKey(region: Pick<Region, 'startKey' | 'endKey'>, key: Uint8Array): boolean {
   return compareKeys(key, region.startKey) >= 0 && (region.endKey.length === 0 || compareKeys(key, region.endKey) < 0);
+}
+
+/** Whether the peer can be elected, in either half of a joint configuration. */
+export function canVote(peer: Pick<Peer, 'role'>): boolean {
+  return peer.role !== 'learner';
 }
 
 export function sameEpoch(a: Epoch, b: Epoch): boolean {
@@ -59,7 +78,7 @@ export function toWireRegion(region: Region, leaderNodeId = 0): mraft.IRegion {
     peers: region.peers.map((peer) => ({
       peerId: peer.peerId,
       nodeId: peer.nodeId,
-      role: peer.role === 'learner' ? mraft.PeerRole.LEARNER : mraft.PeerRole.VOTER,
+      role: ROLE_TO_WIRE[peer.role],
     })),
     leaderNodeId,
   };
@@ -75,7 +94,7 @@ export function fromWireRegion(wire: mraft.IRegion): Region {
     peers: (wire.peers ?? []).map((peer) => ({
       peerId: peer.peerId ?? 0,
       nodeId: peer.nodeId ?? 0,
-      role: peer.role === mraft.PeerRole.LEARNER ? 'learner' : 'voter',
+      role: ROLES[peer.role ?? 0] ?? 'learner',
     })),
   };
 }
