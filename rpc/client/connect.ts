@@ -7,6 +7,7 @@ import { checkClusterName } from '../wire/subjects.ts';
 import { Client } from './client.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { NatsTransport } from './nats-transport.ts';
+import type { KeySpace } from './router.ts';
 import { systemRuntime, type ClientRuntime } from './runtime.ts';
 import type { ClientTransport } from './transport.ts';
 import { checkTimeout } from './validate.ts';
@@ -60,6 +61,18 @@ function checkOptionNames(options: unknown): void {
 
 /** A client over a transport; it closes the transport with itself. @throws InvalidConfig */
 export function createClient(transport: ClientTransport, options: ClientOptions): Client {
+  return clientOf(transport, options, 'user');
+}
+
+/**
+ * The same for the keys of the system's regions, which clients never meet: a node's own, for placement.
+ * @throws InvalidConfig
+ */
+export function createSystemClient(transport: ClientTransport, options: ClientOptions): Client {
+  return clientOf(transport, options, 'system');
+}
+
+function clientOf(transport: ClientTransport, options: ClientOptions, keySpace: KeySpace): Client {
   const { session, inflightFrames = LIMITS.clientInflightFrames } = options;
   if (session !== undefined && (session.length === 0 || session.length > LIMITS.sessionBytes)) {
     throw new InvalidConfig(`session must have 1 to ${LIMITS.sessionBytes} bytes`, { field: 'session' });
@@ -72,6 +85,7 @@ export function createClient(transport: ClientTransport, options: ClientOptions)
     attemptTimeoutMs: configTimeout(options.attemptTimeoutMs, DEFAULTS.attemptTimeoutMs, 'attemptTimeoutMs'),
     inflightFrames,
     session,
+    keySpace,
   });
   return new Client(dispatcher, configTimeout(options.timeoutMs, DEFAULTS.timeoutMs, 'timeoutMs'));
 }

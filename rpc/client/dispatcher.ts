@@ -23,7 +23,7 @@ import { Batcher, type CallOutcomes } from './batcher.ts';
 import { PendingList, ReadCall, WriteCall, type PendingCall } from './pending-call.ts';
 import type { Request } from './request.ts';
 import { backoffMs, decideRetry, decideUnsent } from './retry.ts';
-import { Router, type Route } from './router.ts';
+import { Router, type KeySpace, type Route } from './router.ts';
 import type { ClientRuntime } from './runtime.ts';
 import { OwnSession, type Session } from './session.ts';
 import { newClientStats, type ClientStats } from './stats.ts';
@@ -41,11 +41,12 @@ export interface DispatcherOptions {
   readonly attemptTimeoutMs: number;
   readonly inflightFrames: number;
   readonly session: Uint8Array | undefined;
+  readonly keySpace: KeySpace;
 }
 
 export class Dispatcher implements CallOutcomes {
   readonly stats: ClientStats = newClientStats();
-  readonly router = new Router();
+  readonly router: Router;
   readonly #batcher: Batcher;
   readonly #transport: ClientTransport;
   readonly #runtime: ClientRuntime;
@@ -73,6 +74,7 @@ export class Dispatcher implements CallOutcomes {
     this.#transport = transport;
     this.#runtime = runtime;
     this.#options = options;
+    this.router = new Router(options.keySpace);
     this.#session = new OwnSession(options.session ?? runtime.newSession());
     this.#batcher = new Batcher(transport, this.router, runtime, this, this.stats, options);
     this.#fetchRoutes();

@@ -6,6 +6,7 @@
 import type { mraft } from '../wire/codec.ts';
 import { LIMITS } from '../wire/limits.ts';
 import {
+  canVote,
   compareKeys,
   containsKey,
   fromWireRegion,
@@ -51,7 +52,7 @@ export class Route {
     this.startKey = region.startKey;
     this.endKey = region.endKey;
     this.epoch = region.epoch;
-    this.voters = region.peers.filter((peer) => peer.role === 'voter').map((peer) => peer.nodeId);
+    this.voters = region.peers.filter(canVote).map((peer) => peer.nodeId);
     this.replicas = region.peers.map((peer) => peer.nodeId);
     this.slot = slotOfRegion(region.regionId);
     this.leaderNodeId = leaderNodeId;
@@ -62,7 +63,11 @@ export class Route {
   }
 }
 
+/** Which regions a router takes: those of users' keys, or the system's own. */
+export type KeySpace = 'user' | 'system';
+
 export class Router {
+  readonly #keySpace: KeySpace;
   /** Sorted by start key, without overlaps; there may be holes. */
   #routes: Route[] = [];
   /** First six bytes of each start key as a number: decides most comparisons. */
@@ -71,6 +76,10 @@ export class Router {
   readonly #workers = new Map<number, number>();
   /** Workers without a listener, and until when they are passed over. */
   readonly #goneUntilMs = new Map<LaneKey, number>();
+
+  constructor(keySpace: KeySpace = 'user') {
+    this.#keySpace = keySpace;
+  }
 
   get size(): number {
     return this.#routes.length;
@@ -197,10 +206,10 @@ export class Router {
     for (const route of this.#routes) route.lane = -1;
   }
 
-  /** Takes in one region; `leaderNodeId` 0: not known. False: the cache knows better, or it is no region of keys. */
+  /** Takes in one region; `leaderNodeId` 0: not known. False: the cache knows better, or it is of another key space. */
   learn(region: Region, leaderNodeId: number): boolean {
-    if (region.regionId <= LAST_SYSTEM_REGION_ID) return false;
-    if (!region.peers.some((peer) => peer.role === 'voter')) return false;
+    if (region.regionId <= LAST_SYSTEM_REGION_ID !== (this.#keySpace === 'system')) return false;
+    if (!region.peers.some(canVote)) return false;
     const known = this.#byId.get(region.regionId);
     if (known && !isNewerEpoch(region.epoch, known.epoch)) {
       if (leaderNodeId > 0 && !isNewerEpoch(known.epoch, region.epoch)) this.setLeader(known, leaderNodeId);

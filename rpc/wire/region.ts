@@ -44,6 +44,8 @@ const ROLES: readonly PeerRole[] = ['voter', 'learner', 'incomingVoter', 'demoti
 
 /** Ids up to this one are kept for the system (placement is region 1); regions of user keys come after it. */
 export const LAST_SYSTEM_REGION_ID = 1;
+/** Where placement keeps its state. */
+export const PLACEMENT_REGION_ID = 1;
 
 /** Order of keys: bytes, shorter first where one is the start of the other. */
 export function compareKeys(a: Uint8Array, b: Uint8Array): number {

@@ -27,6 +27,14 @@ export const subjects = {
   client: (cluster: string, node: number, worker: number): string => `mraft.${cluster}.c.${node}.${worker}`,
   /** Questions that any node, or all nodes, answer: `routes` (one answers), `status` (all answer). */
   admin: (cluster: string, verb: string): string => `mraft.${cluster}.admin.${verb}`,
+  /** Questions that the acting placement leader answers. */
+  placement: (cluster: string, verb: string): string => `mraft.${cluster}.placement.${verb}`,
+  /** Orders to one node. */
+  node: (cluster: string, node: number, verb: string): string => `mraft.${cluster}.n.${node}.${verb}`,
+  /** What `from` gossips to `to`. */
+  gossip: (cluster: string, to: number, from: number): string => `mraft.${cluster}.g.${to}.${from}`,
+  /** All gossip for one node. */
+  gossips: (cluster: string, to: number): string => `mraft.${cluster}.g.${to}.*`,
   /** The JSON service. */
   kv: (cluster: string, verb: string): string => `mraft.${cluster}.kv.${verb}`,
 } as const;

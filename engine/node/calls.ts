@@ -1,0 +1,128 @@
+/**
+ * Questions between nodes, one answer each, in JSON: to placement, and orders from it. Rare; never on the data path.
+ * A failure travels as its code and becomes its class again.
+ */
+
+import { randomUUID } from 'node:crypto';
+import type { Link, LinkSubscription } from '../../rpc/nats/index.ts';
+import {
+  DeadlineExceeded,
+  MalformedRequest,
+  Unavailable,
+  asMraftError,
+  errorFromCode,
+  type ErrorDetails,
+} from '../../rpc/wire/errors.ts';
+
+/** Answers one question; what it throws is answered by its code. */
+export type Answerer = (question: unknown) => unknown;
+
+interface OpenQuestion {
+  resolve(answer: unknown): void;
+  reject(error: Error): void;
+}
+
+interface WireFailure {
+  readonly code: string;
+  readonly message: string;
+  readonly retryable: boolean;
+  readonly details?: ErrorDetails;
+}
+
+const NO_RESPONDERS = 503;
+
+export class Calls {
+  readonly #link: Link;
+  readonly #inbox = `_INBOX.${randomUUID().replaceAll('-', '')}`;
+  readonly #open = new Map<string, OpenQuestion>();
+  readonly #subscriptions: LinkSubscription[] = [];
+  #next = 1;
+
+  constructor(link: Link) {
+    this.#link = link;
+    this.#subscriptions.push(
+      link.subscribe(`${this.#inbox}.*`, (data, subject, _replyTo, status) => this.#onAnswer(subject, data, status)),
+    );
+  }
+
+  /**
+   * Asks whoever answers on `subject`.
+   * @throws Unavailable when nobody does or there is no connection, DeadlineExceeded, and what the other side threw
+   */
+  async ask(subject: string, question: unknown, timeoutMs: number): Promise<unknown> {
+    const id = String(this.#next++);
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      return await new Promise((resolve, reject) => {
+        this.#open.set(id, { resolve, reject });
+        timer = setTimeout(
+          () => reject(new DeadlineExceeded(`no answer on ${subject} within ${timeoutMs} ms`)),
+          timeoutMs,
+        );
+        const sent = this.#link.publish(subject, Buffer.from(JSON.stringify(question)), `${this.#inbox}.${id}`);
+        if (!sent) reject(new Unavailable('there is no connection to the broker'));
+      });
+    } finally {
+      clearTimeout(timer);
+      this.#open.delete(id);
+    }
+  }
+
+  #onAnswer(subject: string, data: Uint8Array, status: number): void {
+    const question = this.#open.get(subject.slice(this.#inbox.length + 1));
+    if (!question) return;
+    if (status === NO_RESPONDERS) return question.reject(new Unavailable('nobody answers there'));
+    try {
+      const answer = JSON.parse(Buffer.from(data).toString()) as { error?: WireFailure; answer?: unknown };
+      if (answer.error === undefined) return question.resolve(answer.answer);
+      const { code, message, details } = answer.error;
+      question.reject(errorFromCode(String(code), String(message), typeof details === 'object' ? details : {}));
+    } catch (cause) {
+      question.reject(new MalformedRequest('the answer is no JSON', { cause }));
+    }
+  }
+
+  /** Answers questions on a subject until the returned subscription is closed. */
+  serve(subject: string, answer: Answerer): LinkSubscription {
+    const subscription = this.#link.subscribe(subject, (data, _subject, replyTo) => {
+      const text = Buffer.from(data).toString();
+      void Promise.resolve()
+        .then(() => answer(parseQuestion(text)))
+        .then(
+          (result) => this.#reply(replyTo, { answer: result ?? null }),
+          (thrown: unknown) => this.#reply(replyTo, { error: wireFailure(thrown) }),
+        );
+    });
+    this.#subscriptions.push(subscription);
+    return subscription;
+  }
+
+  #reply(replyTo: string | undefined, body: object): void {
+    if (replyTo !== undefined) this.#link.publish(replyTo, Buffer.from(JSON.stringify(body)));
+  }
+
+  close(): void {
+    for (const subscription of this.#subscriptions) subscription.close();
+    for (const question of this.#open.values()) question.reject(new Unavailable('the node is stopping'));
+  }
+}
+
+function parseQuestion(text: string): unknown {
+  if (text === '') return {};
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new MalformedRequest(`the question is no JSON: ${(cause as Error).message}`, { cause });
+  }
+}
+
+function wireFailure(thrown: unknown): WireFailure {
+  const { code, message, retryable, details } = asMraftError(thrown);
+  const { field, regionId, leaderNodeId } = details;
+  const told: ErrorDetails = {
+    ...(field === undefined ? {} : { field }),
+    ...(regionId === undefined ? {} : { regionId }),
+    ...(leaderNodeId === undefined ? {} : { leaderNodeId }),
+  };
+  return { code, message, retryable, details: told };
+}
