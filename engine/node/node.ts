@@ -29,6 +29,7 @@ interface Parts {
   readonly owner: RocksOwner;
   readonly routes: RouteTable;
   readonly bootEpoch: number;
+  readonly incarnation: number;
   readonly metrics: MetricsServer | undefined;
 }
 
@@ -65,7 +66,8 @@ export class Node {
       const bootEpoch = nextBootEpoch(dataDir.dir, Date.now());
       const regions = openRegions(owner.store(), config);
       const routes = new RouteTable(config.nodeId, config.workers, regions);
-      node = new Node(config, logger, { owner, routes, bootEpoch, metrics }, regions);
+      const { incarnation } = dataDir;
+      node = new Node(config, logger, { owner, routes, bootEpoch, incarnation, metrics }, regions);
       await node.#serve();
       return node;
     } catch (error) {
@@ -91,6 +93,7 @@ export class Node {
         workers,
         tickMs,
         bootEpoch: parts.bootEpoch,
+        incarnation: parts.incarnation,
         timings: { electionTimeoutMs, heartbeatMs, maxClockDrift },
       },
       storeHandle: parts.owner.handle,

@@ -1,34 +1,73 @@
 /**
  * What this worker knows of other nodes from the frames they send: their boot, so that a frame that was delayed across a
- * restart is dropped, and their number of workers, so that messages go to the right one.
+ * restart is dropped, their number of workers, so that messages go to the right one, and the incarnation of their data,
+ * so that a node that lost it cannot speak for the one it was.
  */
 
+import { DiskFull } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
+import { loadIncarnation, rememberIncarnation } from '../store/node-records.ts';
+import type { Store } from '../store/port.ts';
 
 interface KnownNode {
   bootEpoch: number;
   workers: number;
+  /** 0: it has not said. */
+  incarnation: number;
 }
 
-export type FrameStanding = 'current' | 'changed' | 'olderBoot' | 'tooManyNodes';
+export type FrameStanding = 'current' | 'changed' | 'olderBoot' | 'otherIncarnation' | 'tooManyNodes';
+
+/** The head of a frame. */
+export interface FrameSender {
+  readonly bootEpoch: number;
+  readonly workers: number;
+  /** 0: it does not say. */
+  readonly incarnation: number;
+}
 
 export class Directory {
+  readonly #store: Store;
   readonly #nodes = new Map<number, KnownNode>();
 
-  /** Takes the head of a frame; only a `current` or `changed` one may be read on. */
-  note(nodeId: number, bootEpoch: number, workers: number): FrameStanding {
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  /** Takes the head of a frame; only a `current` or `changed` one may be read on. @throws StorageFailure */
+  note(nodeId: number, sender: FrameSender): FrameStanding {
     const known = this.#nodes.get(nodeId);
-    if (!known) {
-      if (this.#nodes.size >= LIMITS.nodesPerCluster) return 'tooManyNodes';
-      this.#nodes.set(nodeId, { bootEpoch, workers });
-      return 'changed';
-    }
-    if (bootEpoch < known.bootEpoch) return 'olderBoot';
-    if (bootEpoch === known.bootEpoch && workers === known.workers) return 'current';
-    known.bootEpoch = bootEpoch;
-    known.workers = workers;
+    if (!known) return this.#meet(nodeId, sender);
+    if (sender.bootEpoch < known.bootEpoch) return 'olderBoot';
+    if (!this.#isSame(nodeId, known, sender.incarnation)) return 'otherIncarnation';
+    if (sender.bootEpoch === known.bootEpoch && sender.workers === known.workers) return 'current';
+    known.bootEpoch = sender.bootEpoch;
+    known.workers = sender.workers;
     return 'changed';
+  }
+
+  #meet(nodeId: number, { bootEpoch, workers, incarnation }: FrameSender): FrameStanding {
+    if (this.#nodes.size >= LIMITS.nodesPerCluster) return 'tooManyNodes';
+    const met: KnownNode = { bootEpoch, workers, incarnation: loadIncarnation(this.#store, nodeId) ?? 0 };
+    if (!this.#isSame(nodeId, met, incarnation)) return 'otherIncarnation';
+    this.#nodes.set(nodeId, met);
+    return 'changed';
+  }
+
+  /** Whether it speaks for the data that was first heard under its id; what is heard first is remembered for good. */
+  #isSame(nodeId: number, known: KnownNode, incarnation: number): boolean {
+    if (incarnation === known.incarnation) return true;
+    if (known.incarnation !== 0) return false;
+    try {
+      rememberIncarnation(this.#store, nodeId, incarnation);
+    } catch (error) {
+      // What cannot be remembered is not listened to, until there is room.
+      if (error instanceof DiskFull) return false;
+      throw error;
+    }
+    known.incarnation = incarnation;
+    return true;
   }
 
   /** The worker of a region on a node; a node that was not heard yet gets everything at worker 0, which forwards it. */

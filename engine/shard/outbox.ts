@@ -66,12 +66,13 @@ export class Outbox {
   }
 
   #sendFrame(destination: Destination): void {
-    const { cluster, nodeId, bootEpoch, worker, workers } = this.#config;
+    const { cluster, nodeId, bootEpoch, incarnation = 0, worker, workers } = this.#config;
     const { messages } = destination;
     const frame = encode(mraft.PeerFrame, {
       cluster,
       fromNode: nodeId,
       bootEpoch,
+      incarnation,
       sequence: ++destination.sequence,
       fromWorker: worker,
       workers,

@@ -32,6 +32,8 @@ export interface ShardConfig {
   readonly workers: number;
   /** Of this process; a later start of the same node has a higher one. */
   readonly bootEpoch: number;
+  /** Of the node's data; see Directory. Without it the node does not say. */
+  readonly incarnation?: number;
   readonly timings: RegionTimings;
   readonly tickMs: number;
 }

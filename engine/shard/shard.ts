@@ -47,7 +47,7 @@ export class Shard {
   readonly #env: ShardEnvironment;
   readonly #replicas = new Map<number, Replica>();
   readonly #replicaEnv: ReplicaEnvironment;
-  readonly #directory = new Directory();
+  readonly #directory: Directory;
   readonly #inbox = new Inbox();
   readonly #outbox: Outbox;
   readonly #responder: Responder;
@@ -75,6 +75,7 @@ export class Shard {
   constructor(config: ShardConfig, env: ShardEnvironment) {
     this.#config = config;
     this.#env = env;
+    this.#directory = new Directory(env.store);
     this.#outbox = new Outbox(config, env.transport, this.#directory);
     this.#responder = new Responder(env.transport);
     this.#batches = { durable: env.store.createBatch(), applied: env.store.createBatch() };
@@ -290,9 +291,8 @@ export class Shard {
     if (frame.cluster !== cluster) return this.#drop('otherCluster');
     if (frame.fromNode !== fromNode || fromNode === nodeId) return this.#drop('otherSender');
     if (frame.workers < 1 || frame.workers > LIMITS.workersPerNode) return this.#drop('malformed');
-    const standing = this.#directory.note(fromNode, frame.bootEpoch, frame.workers);
-    if (standing === 'olderBoot') return this.#drop('olderBoot');
-    if (standing === 'tooManyNodes') return this.#drop('tooManyNodes');
+    const standing = this.#directory.note(fromNode, frame);
+    if (standing !== 'current' && standing !== 'changed') return this.#drop(standing);
     if (standing === 'changed') this.#env.events.onNode(fromNode, frame.workers, frame.bootEpoch);
     this.#stats.peerFramesReceived++;
     let misdirected: Map<number, mraft.IRaftMessage[]> | undefined;

@@ -7,6 +7,7 @@ export interface DroppedFrames {
   otherSender: number;
   otherPeer: number;
   olderBoot: number;
+  otherIncarnation: number;
   tooManyNodes: number;
   unknownRegion: number;
 }
@@ -68,6 +69,7 @@ export function emptyShardStats(): ShardStats {
       otherSender: 0,
       otherPeer: 0,
       olderBoot: 0,
+      otherIncarnation: 0,
       tooManyNodes: 0,
       unknownRegion: 0,
     },

@@ -3,11 +3,13 @@
  *
  *     mraft.json    whose it is; written once, at the first start
  *     boot          how often it was started; grows with every start
+ *     cluster-id    which cluster of that name it belongs to; written once, when the node first heard it
  *     rocksdb/      the database
  *
  * Whose it is, is checked before the database is touched, so that a wrong flag cannot harm another node's data.
  */
 
+import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 
@@ -15,6 +17,8 @@ import { DataDirMismatch, DataDirUnusable, DiskFull, type MraftError } from '../
 
 /** Version of everything that lies in the directory. */
 export const DATA_DIR_FORMAT = 1;
+
+const INCARNATION_BYTES = 6;
 
 export interface DataDirIdentity {
   readonly cluster: string;
@@ -27,6 +31,8 @@ export interface DataDir {
   readonly storeDir: string;
   /** The directory was new: this is the node's first start on it. */
   readonly created: boolean;
+  /** Random, drawn when the directory was made: a node that comes back without its data has another one. Never 0. */
+  readonly incarnation: number;
 }
 
 /**
@@ -41,14 +47,36 @@ export function openDataDir(dir: string, identity: DataDirIdentity): DataDir {
       checkIdentity(dir, existing, identity);
       fs.accessSync(dir, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK);
       refuseLostDatabase(dir, storeDir);
-      return { dir, storeDir, created: false };
+      const found = parseIdentity(existing)?.['incarnation'];
+      const incarnation = isIncarnation(found) ? found : writeIdentity(dir, identity);
+      return { dir, storeDir, created: false, incarnation };
     }
     refuseForeignFiles(dir);
     makeDirectory(dir);
-    const record = { format: DATA_DIR_FORMAT, cluster: identity.cluster, nodeId: identity.nodeId };
-    writeDurably(dir, 'mraft.json', `${JSON.stringify(record)}\n`);
-    return { dir, storeDir, created: true };
+    return { dir, storeDir, created: true, incarnation: writeIdentity(dir, identity) };
   });
+}
+
+/** Writes whose the directory is; answers its new incarnation. */
+function writeIdentity(dir: string, { cluster, nodeId }: DataDirIdentity): number {
+  const incarnation = randomBytes(INCARNATION_BYTES).readUIntBE(0, INCARNATION_BYTES) || 1;
+  const record = { format: DATA_DIR_FORMAT, cluster, nodeId, incarnation };
+  writeDurably(dir, 'mraft.json', `${JSON.stringify(record)}\n`);
+  return incarnation;
+}
+
+function isIncarnation(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) > 0;
+}
+
+/** The id of the cluster that this node belongs to; undefined: it has not heard it yet. @throws DataDirUnusable */
+export function readClusterId(dir: string): string | undefined {
+  return guarded(dir, () => readIfThere(path.join(dir, 'cluster-id'))?.trim() || undefined);
+}
+
+/** Remembers it for good. @throws DataDirUnusable, DiskFull */
+export function writeClusterId(dir: string, clusterId: string): void {
+  guarded(dir, () => writeDurably(dir, 'cluster-id', `${clusterId}\n`));
 }
 
 /**

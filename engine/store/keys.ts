@@ -29,6 +29,8 @@ export const META_KIND = {
   nodeIdentity: 0x06,
   /** A replica that was removed from this node. */
   tombstone: 0x07,
+  /** By node id: the incarnation of the data that this node was first heard with. */
+  nodeIncarnation: 0x08,
 } as const;
 
 export type MetaKind = (typeof META_KIND)[keyof typeof META_KIND];

@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 
 import { assert, suite } from '../harness.ts';
-import { nextBootEpoch, openDataDir } from '../../engine/store/data-dir.ts';
+import { nextBootEpoch, openDataDir, readClusterId, writeClusterId } from '../../engine/store/data-dir.ts';
 import { openRocks } from '../../engine/store/rocks-store.ts';
 import {
   DataDirInUse,
@@ -48,12 +48,36 @@ async function useOnce(): Promise<void> {
 
 test('a new one is made, with its parents, and is known again', async () => {
   assert.is(openDataDir(dir, NODE).created, true);
-  assert.equal(JSON.parse(fs.readFileSync(path.join(dir, 'mraft.json'), 'utf8')), { format: 1, ...NODE });
+  const { incarnation } = openDataDir(dir, NODE);
+  assert.equal(JSON.parse(fs.readFileSync(path.join(dir, 'mraft.json'), 'utf8')), { format: 1, ...NODE, incarnation });
   assert.is(openDataDir(dir, NODE).created, false);
   await useOnce();
   const owner = await openRocks({ dir: openDataDir(dir, NODE).storeDir });
   assert.is(text(owner.store().get('data', Buffer.from('k'))), 'v');
   await owner.close();
+});
+
+test('that was wiped has another incarnation', () => {
+  const { incarnation } = openDataDir(dir, NODE);
+  assert.ok(Number.isSafeInteger(incarnation) && incarnation > 0);
+  assert.is(openDataDir(dir, NODE).incarnation, incarnation);
+  fs.rmSync(dir, { recursive: true });
+  assert.is.not(openDataDir(dir, NODE).incarnation, incarnation);
+});
+
+test('of before incarnations gets one and keeps it', () => {
+  fs.mkdirSync(dir, { recursive: true });
+  fs.writeFileSync(path.join(dir, 'mraft.json'), JSON.stringify({ format: 1, ...NODE }));
+  const { incarnation } = openDataDir(dir, NODE);
+  assert.ok(incarnation > 0);
+  assert.is(openDataDir(dir, NODE).incarnation, incarnation);
+});
+
+test('remembers which cluster it belongs to', () => {
+  openDataDir(dir, NODE);
+  assert.is(readClusterId(dir), undefined);
+  writeClusterId(dir, 'abc');
+  assert.is(readClusterId(dir), 'abc');
 });
 
 for (const [field, wrong] of [
