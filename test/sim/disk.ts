@@ -4,7 +4,7 @@
  */
 
 import { MemoryStore } from '../../engine/store/memory-store.ts';
-import type { Column, ScanOptions, ScanPage, Store, StoreStats, WriteBatch } from '../../engine/store/port.ts';
+import type { Column, ScanOptions, ScanPage, Store, StoreCursor, StoreStats, WriteBatch } from '../../engine/store/port.ts';
 import type { Random } from './random.ts';
 
 /** One operation of a batch; `value` undefined: the key is deleted. */
@@ -79,8 +79,6 @@ export class VirtualDisk {
   fullAfter = Infinity;
   /** A sync has failed since the last crash. */
   hasFailed = false;
-  /** The writes at risk, in their order. */
-  #unsynced: ('batch' | 'deleteRange')[] = [];
   syncs = 0;
   faultsOff = false;
 
@@ -89,19 +87,16 @@ export class VirtualDisk {
     this.#random = random;
   }
 
-  /** Whether the surviving writes end in a range delete, whose batch (with the applied index) was lost. */
-  crash(): { readonly endsInDeleteRange: boolean; readonly kept: number; readonly lost: number } {
+  /** How many writes that were not synced are kept, and lost. */
+  crash(): { readonly kept: number; readonly lost: number } {
     const { unsyncedWrites } = this.store;
     const keepWrites = this.#random.below(unsyncedWrites + 1);
     this.store.crash({ keepWrites });
-    const kept = this.#unsynced.slice(0, keepWrites);
-    const endsInDeleteRange = kept.lastIndexOf('deleteRange') > kept.lastIndexOf('batch');
-    this.#unsynced = [];
     this.failNext = false;
     this.hasFailed = false;
     this.hangMs = 0;
     this.fullAfter = Infinity;
-    return { endsInDeleteRange, kept: keepWrites, lost: unsyncedWrites - keepWrites };
+    return { kept: keepWrites, lost: unsyncedWrites - keepWrites };
   }
 
   /** How long a sync takes that begins now. */
@@ -132,8 +127,6 @@ export class VirtualDisk {
     this.store.write(batch.inner, { sync: sync && !lies && when !== 'unsynced' });
     batch.clear();
     const synced = sync && when !== 'unsynced';
-    if (synced && !lies) this.#unsynced = [];
-    else this.#unsynced.push('batch');
     if (synced) this.syncs++;
     this.events?.onWrite(mutations, synced);
     if (when !== 'never') this.#die();
@@ -141,9 +134,7 @@ export class VirtualDisk {
 
   deleteRange(column: Column, start: Uint8Array, end: Uint8Array | undefined): void {
     this.#fill();
-    const before = this.store.unsyncedWrites;
     this.store.deleteRange(column, start, end);
-    if (this.store.unsyncedWrites > before) this.#unsynced.push('deleteRange');
     this.events?.onDeleteRange(column, start, end);
   }
 
@@ -182,6 +173,10 @@ class DiskView implements Store {
 
   scan(column: Column, options: ScanOptions): ScanPage {
     return this.#disk.store.scan(column, options);
+  }
+
+  openCursor(column: Column, options: ScanOptions): StoreCursor {
+    return this.#disk.store.openCursor(column, options);
   }
 
   write(batch: WriteBatch, { sync }: { readonly sync: boolean }): void {

@@ -421,9 +421,9 @@ export class VirtualNode implements ReachableNode {
     if (!process) return;
     process.die(this.world.nowMs);
     this.process = undefined;
-    const { endsInDeleteRange, kept, lost } = this.disk.crash();
+    const { kept, lost } = this.disk.crash();
     this.world.trace(() => `node ${this.nodeId} crashes: ${kept} unsynced writes are kept, ${lost} lost`);
-    this.world.safety.onCrash(this.nodeId, this.disk.store, endsInDeleteRange);
+    this.world.safety.onCrash(this.nodeId, this.disk.store);
     this.world.onDown(this);
   }
 

@@ -1,7 +1,7 @@
 /** What a frame promises its receiver must be on the sender's disk before it leaves (thesis 3.8): a crash forgets the rest. */
 
 import { decode, mraft } from '../../rpc/wire/codec.ts';
-import type { HardStateMark, ReplicaImage } from './replica-image.ts';
+import type { HardStateMark, LogImage, ReplicaImage } from './replica-image.ts';
 
 const { MessageKind } = mraft;
 
@@ -33,13 +33,22 @@ function checkMessage(
     const has = `term ${durable.term}, vote ${durable.vote}`;
     report('a vote is durable before it is given', `${where()}: for ${votesFor}, the disk has ${has}`);
   }
-  if (kind === MessageKind.APPEND_RESPONSE && !reject && durableLog.last < index) {
+  if (kind === MessageKind.APPEND_RESPONSE && !reject && durableLog.last < index && !isReplaced(durableLog, term)) {
     const has = `up to ${index}, the disk has ${durableLog.last}`;
     report('entries are durable before they are acknowledged', `${where()}: ${has}`);
   }
   if (term > durable.term) {
     report('a term is durable before it is told', `${where()}: the disk has term ${durable.term}`);
   }
+}
+
+/**
+ * The entries were replaced by a later term's leader in the very write that the word of them waited for. That leader was
+ * elected by a majority that did not have them and can no longer acknowledge them in the older term, so that the old
+ * leader cannot commit them, whatever it counts (thesis 3.6.3).
+ */
+function isReplaced(log: LogImage, term: number): boolean {
+  return (log.at(log.last)?.term ?? 0) > term;
 }
 
 /** A vote is kept when it is on disk, or when the disk has a higher term: then it can never be given again. */

@@ -62,6 +62,9 @@ export class ReplicaImage {
   applied = 0;
   /** XOR of the hashes of the region's data and session records. */
   dataHash = 0;
-  /** A crash between a range delete and its batch left the data ahead of this applied index, until it is replayed. */
-  dataIsAheadOf = -1;
+  /**
+   * Applied indexes behind which a range delete was made: after a crash there, the data may be ahead of its index, until
+   * the delete is replayed. Another worker's sync can make the delete durable alone.
+   */
+  readonly aheadAt = new Set<number>();
 }

@@ -254,7 +254,7 @@ export class Safety {
   }
 
   #checkData(facts: RegionFacts, image: ReplicaImage, where: string): void {
-    if (image.applied === image.dataIsAheadOf) return;
+    if (image.aheadAt.has(image.applied)) return;
     const known = facts.dataHashes.get(image.applied);
     if (known === undefined) facts.dataHashes.set(image.applied, image.dataHash);
     else if (known !== image.dataHash) {
@@ -281,6 +281,8 @@ export class Safety {
   onDeleteRange(nodeId: number, column: Column, start: Uint8Array, end: Uint8Array | undefined): void {
     if (column !== 'data') return;
     const node = this.#nodes.get(nodeId)!;
+    const own = this.#regionOfKey(start)?.images.get(nodeId);
+    own?.aheadAt.add(own.applied);
     for (const name of node.values.keys()) {
       if (!name.startsWith('d')) continue;
       const key = Buffer.from(name.slice(1), 'latin1');
@@ -308,15 +310,15 @@ export class Safety {
   }
 
   /** The node crashed: what its disk has now is all that is known there, and it must fit what is known elsewhere. */
-  onCrash(nodeId: number, store: MemoryStore, endsInDeleteRange: boolean): void {
+  onCrash(nodeId: number, store: MemoryStore): void {
     const node = this.#nodes.get(nodeId)!;
     node.pending = [];
     node.values.clear();
-    const aheadOf = new Map<RegionFacts, number>();
+    const aheadAt = new Map<RegionFacts, ReadonlySet<number>>();
     for (const facts of this.#regions.values()) {
       const image = facts.images.get(nodeId);
       if (!image) continue;
-      aheadOf.set(facts, image.dataIsAheadOf);
+      aheadAt.set(facts, image.aheadAt);
       facts.images.set(nodeId, new ReplicaImage());
       facts.seen.delete(nodeId);
     }
@@ -327,7 +329,7 @@ export class Safety {
     for (const facts of this.#regions.values()) {
       const image = facts.images.get(nodeId);
       if (!image) continue;
-      image.dataIsAheadOf = endsInDeleteRange ? image.applied : aheadOf.get(facts)!;
+      if (aheadAt.get(facts)!.has(image.applied)) image.aheadAt.add(image.applied);
       this.#checkRecovered(facts, image, `node ${nodeId} after a crash, region ${facts.region.regionId}`);
     }
   }
@@ -361,7 +363,7 @@ export class Safety {
   /** Applied index and data were written in one batch, so they are never apart, whatever the crash kept. */
   #checkRecovered(facts: RegionFacts, image: ReplicaImage, where: string): void {
     const known = facts.dataHashes.get(image.applied);
-    if (known !== undefined && known !== image.dataHash && image.applied !== image.dataIsAheadOf) {
+    if (known !== undefined && known !== image.dataHash && !image.aheadAt.has(image.applied)) {
       this.#report('applied index is atomic with data', `${where}: the data is not that of index ${image.applied}`);
     }
     if (image.applied > image.log.last) {
