@@ -12,6 +12,7 @@ import {
   type ScanOptions,
   type ScanPage,
   type Store,
+  type StoreCursor,
   type StoreEntry,
   type StoreStats,
   type WriteBatch,
@@ -45,6 +46,39 @@ class MemoryBatch implements WriteBatch {
   clear(): void {
     this.operations = [];
     this.sizeBytes = 0;
+  }
+}
+
+class MemoryCursor implements StoreCursor {
+  #entries: readonly StoreEntry[];
+  #at = 0;
+  #closed = false;
+  readonly #page: Pick<ScanOptions, 'limit' | 'maxBytes'>;
+  readonly #assertOpen: () => void;
+
+  constructor(entries: readonly StoreEntry[], page: Pick<ScanOptions, 'limit' | 'maxBytes'>, assertOpen: () => void) {
+    this.#entries = entries;
+    this.#page = page;
+    this.#assertOpen = assertOpen;
+  }
+
+  next(): ScanPage {
+    this.#assertOpen();
+    invariant(!this.#closed, 'a closed cursor is not read');
+    const entries: StoreEntry[] = [];
+    let sizeBytes = 0;
+    while (this.#at < this.#entries.length) {
+      const { key, value } = this.#entries[this.#at++]!;
+      entries.push({ key: Buffer.from(key), value: Buffer.from(value) });
+      sizeBytes += key.length + value.length;
+      if (entries.length >= this.#page.limit || sizeBytes > this.#page.maxBytes) return { entries, more: true };
+    }
+    return { entries, more: false };
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#entries = [];
   }
 }
 
@@ -120,6 +154,15 @@ export class MemoryStore implements Store {
       if (entries.length >= options.limit || sizeBytes > options.maxBytes) return { entries, more: true };
     }
     return { entries, more: false };
+  }
+
+  /** Keys and values are never changed in place, so the range as it is now is a list of references. */
+  openCursor(column: Column, options: ScanOptions): StoreCursor {
+    this.#assertOpen();
+    invariant(Number.isSafeInteger(options.limit) && options.limit > 0, 'a page has at least one entry');
+    return new MemoryCursor([...this.#columns[column].entries(options, options.reverse)], options, () =>
+      this.#assertOpen(),
+    );
   }
 
   write(batch: WriteBatch, { sync }: { readonly sync: boolean }): void {

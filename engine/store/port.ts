@@ -33,6 +33,17 @@ export interface ScanPage {
   readonly more: boolean;
 }
 
+/**
+ * A range as it was when the cursor was opened, read page by page; what is written meanwhile is not seen. It pins what it
+ * reads on the disk: close it, and do not keep it for long.
+ */
+export interface StoreCursor {
+  /** The next page; after one without `more`, pages are empty. */
+  next(): ScanPage;
+  /** Lets go of what it pins; the cursor must not be read any more. A second call does nothing. */
+  close(): void;
+}
+
 /** Collects writes. Reused: `Store.write` leaves it empty. Keys and values are read at once, callers may reuse theirs. */
 export interface WriteBatch {
   put(column: Column, key: Uint8Array, value: Uint8Array): void;
@@ -55,6 +66,9 @@ export interface Store {
 
   /** One page of a range, ascending or descending. */
   scan(column: Column, options: ScanOptions): ScanPage;
+
+  /** Opens a cursor on a range; `limit` and `maxBytes` are those of each page. Closing the store closes it too. */
+  openCursor(column: Column, options: ScanOptions): StoreCursor;
 
   /**
    * Writes the batch atomically and clears it. With `sync` it returns after the log of writes is durable up to and

@@ -6,7 +6,7 @@
  * else, and a worker that is terminated in the middle of a write leaves the database sound.
  */
 
-import { RocksLevel, type ChainedBatch, type ColumnOption, type QueryOptions } from 'rocksdb';
+import { RocksLevel, type ChainedBatch, type ColumnOption, type Iterator, type QueryOptions } from 'rocksdb';
 
 import { Closed, StorageFailure, invariant } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
@@ -16,6 +16,7 @@ import {
   type ScanOptions,
   type ScanPage,
   type Store,
+  type StoreCursor,
   type StoreEntry,
   type StoreStats,
   type WriteBatch,
@@ -158,12 +159,45 @@ class RocksBatch implements WriteBatch {
   }
 }
 
+class RocksCursor implements StoreCursor {
+  readonly #iterator: Iterator;
+  readonly #limit: number;
+  readonly #onClose: () => void;
+  #closed = false;
+
+  constructor(iterator: Iterator, limit: number, onClose: () => void) {
+    this.#iterator = iterator;
+    this.#limit = limit;
+    this.#onClose = onClose;
+  }
+
+  /** One call of the binding, which a thread that is terminated finishes: nothing of it runs on another thread. */
+  next(): ScanPage {
+    invariant(!this.#closed, 'a closed cursor is not read');
+    try {
+      const { rows, finished } = this.#iterator._nextvSync(this.#limit);
+      return { entries: entriesOf(rows), more: !finished };
+    } catch (error) {
+      throw storageError(error, 'reading from a cursor');
+    }
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#iterator._closeSync();
+    this.#onClose();
+  }
+}
+
 /** One thread's view of the database. */
 export class RocksStore implements Store {
   readonly stats: StoreStats = { writes: 0, syncs: 0, writtenBytes: 0 };
   readonly #level: RocksLevel;
   readonly #columns: ColumnOptions;
   readonly #oneKey: [Uint8Array] = [new Uint8Array()];
+  /** Open ones: an iterator must not outlive the database. */
+  readonly #cursors = new Set<RocksCursor>();
   #closed = false;
 
   /** @param level open; `openRocks` and `attachRocks` make it */
@@ -199,27 +233,41 @@ export class RocksStore implements Store {
 
   scan(column: Column, options: ScanOptions): ScanPage {
     this.#assertOpen();
-    invariant(Number.isSafeInteger(options.limit) && options.limit > 0, 'a page has at least one entry');
-    const limit = Math.min(options.limit, MAX_INT32);
+    const limit = pageLimit(options);
     try {
-      const { rows, finished } = this.#query({
-        ...rangeOf(options),
-        reverse: options.reverse ?? false,
-        limit,
-        highWaterMarkBytes: Math.max(0, Math.min(options.maxBytes, MAX_INT32)),
-        fillCache: true,
-        asyncIO: false,
-        keyEncoding: 'buffer',
-        valueEncoding: 'buffer',
-        column: this.#columns[column].column,
-      });
-      const entries: StoreEntry[] = [];
-      for (let at = 0; at < rows.length; at += 2) entries.push({ key: rows[at]!, value: rows[at + 1]! });
+      const { rows, finished } = this.#query({ ...this.#queryOf(column, options), limit, fillCache: true });
+      const entries = entriesOf(rows);
       // `finished` also says that the limit ended the page.
       return { entries, more: !finished || entries.length >= limit };
     } catch (error) {
       throw storageError(error, 'scanning a range');
     }
+  }
+
+  /** An iterator of RocksDB sees what was there when it was made. It does not fill the cache: a range is read once. */
+  openCursor(column: Column, options: ScanOptions): StoreCursor {
+    this.#assertOpen();
+    const limit = pageLimit(options);
+    try {
+      const iterator = this.#iterator({ ...this.#queryOf(column, options), fillCache: false });
+      const cursor = new RocksCursor(iterator, limit, () => this.#cursors.delete(cursor));
+      this.#cursors.add(cursor);
+      return cursor;
+    } catch (error) {
+      throw storageError(error, 'opening a cursor');
+    }
+  }
+
+  #queryOf(column: Column, options: ScanOptions): QueryOptions {
+    return {
+      ...rangeOf(options),
+      reverse: options.reverse ?? false,
+      highWaterMarkBytes: Math.max(0, Math.min(options.maxBytes, MAX_INT32)),
+      asyncIO: false,
+      keyEncoding: 'buffer',
+      valueEncoding: 'buffer',
+      column: this.#columns[column].column,
+    };
   }
 
   write(batch: WriteBatch, options: { readonly sync: boolean }): void {
@@ -266,6 +314,7 @@ export class RocksStore implements Store {
 
   /** Lets go of this thread's part. The database stays open until its owner closes it. */
   close(): Promise<void> {
+    for (const cursor of this.#cursors) cursor.close();
     this.#closed = true;
     return Promise.resolve();
   }
@@ -290,14 +339,19 @@ export class RocksStore implements Store {
    * make, and ends the process, when this thread is terminated meanwhile.
    */
   #query(options: QueryOptions): { rows: Uint8Array[]; finished: boolean } {
-    const iterator = this.#level._iterator(options);
-    // Like a batch, it would be remembered by its database.
-    this.#level.detachResource(iterator);
+    const iterator = this.#iterator(options);
     try {
       return iterator._nextvSync(MAX_INT32);
     } finally {
       iterator._closeSync();
     }
+  }
+
+  #iterator(options: QueryOptions): Iterator {
+    const iterator = this.#level._iterator(options);
+    // Like a batch, it would be remembered by its database.
+    this.#level.detachResource(iterator);
+    return iterator;
   }
 
   #deleteKeys(column: Column, keys: readonly Uint8Array[]): void {
@@ -316,6 +370,18 @@ const MAX_INT32 = 2 ** 31 - 1;
 
 /** Behind every key of any column: longer than the longest and all of the highest byte. */
 const BEHIND_ALL_KEYS = Buffer.alloc(LIMITS.keyBytes + 64, 0xff);
+
+function pageLimit({ limit }: ScanOptions): number {
+  invariant(Number.isSafeInteger(limit) && limit > 0, 'a page has at least one entry');
+  return Math.min(limit, MAX_INT32);
+}
+
+/** The binding gives keys and values in turn. */
+function entriesOf(rows: readonly Uint8Array[]): StoreEntry[] {
+  const entries: StoreEntry[] = [];
+  for (let at = 0; at < rows.length; at += 2) entries.push({ key: rows[at]!, value: rows[at + 1]! });
+  return entries;
+}
 
 /** A batch that its database does not remember: the database would keep it until it closes. */
 function nativeBatch(level: RocksLevel): ChainedBatch {

@@ -4,7 +4,15 @@
  */
 
 import { MemoryStore } from '../../engine/store/memory-store.ts';
-import type { Column, ScanOptions, ScanPage, Store, StoreCursor, StoreStats, WriteBatch } from '../../engine/store/port.ts';
+import type {
+  Column,
+  ScanOptions,
+  ScanPage,
+  Store,
+  StoreCursor,
+  StoreStats,
+  WriteBatch,
+} from '../../engine/store/port.ts';
 import type { Random } from './random.ts';
 
 /** One operation of a batch; `value` undefined: the key is deleted. */

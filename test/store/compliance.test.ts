@@ -202,6 +202,78 @@ function describeStore(name: string, open: () => Promise<Store>, close: () => Pr
     });
   }
 
+  const letters = (): void =>
+    writeAll(
+      store,
+      'abcde'.split('').map((key) => ['data', key, key] as const),
+    );
+
+  test('a cursor shows the range as it was when it was opened, whatever is written meanwhile', () => {
+    letters();
+    const cursor = store.openCursor('data', { gte: bytes('b'), lt: bytes('e'), limit: 2, maxBytes: 1 << 20 });
+    writeAll(store, [
+      ['data', 'b', 'changed'],
+      ['data', 'bb', 'added'],
+      ['data', 'd', 'changed'],
+    ]);
+    store.deleteRange('data', bytes('c'), bytes('z'));
+    const seen: string[] = [];
+    for (let page = cursor.next(); ; page = cursor.next()) {
+      assert.ok(page.entries.length <= 2);
+      for (const { key, value } of page.entries) seen.push(`${text(key)}=${text(value)}`);
+      if (!page.more) break;
+    }
+    assert.equal(seen, ['b=b', 'c=c', 'd=d']);
+    assert.equal(cursor.next(), { entries: [], more: false });
+    cursor.close();
+    cursor.close();
+    assert.equal(keysOf(ALL), ['a', 'b', 'bb']);
+  });
+
+  test('a page of a cursor ends with the entry that passes its bytes, and has at least one', () => {
+    letters();
+    const pages = (maxBytes: number): string[] => {
+      const cursor = store.openCursor('data', { limit: 100, maxBytes });
+      const lengths: string[] = [];
+      for (let page = cursor.next(); ; page = cursor.next()) {
+        lengths.push(page.entries.map(({ key }) => text(key)).join(''));
+        if (!page.more) break;
+      }
+      cursor.close();
+      return lengths.filter((keys) => keys !== '');
+    };
+    assert.equal(pages(0), ['a', 'b', 'c', 'd', 'e']);
+    assert.equal(pages(3), ['ab', 'cd', 'e']);
+    assert.equal(pages(1 << 20), ['abcde']);
+  });
+
+  test('a cursor of an empty range is at its end, one in reverse reads backwards, and a closed one is not read', () => {
+    letters();
+    assert.equal(store.openCursor('data', { ...ALL, gte: bytes('x') }).next(), { entries: [], more: false });
+    const reverse = store.openCursor('data', { ...ALL, reverse: true });
+    assert.is(
+      reverse
+        .next()
+        .entries.map(({ key }) => text(key))
+        .join(''),
+      'edcba',
+    );
+    reverse.close();
+    assert.throws(() => reverse.next(), isA(Internal));
+    assert.throws(() => store.openCursor('data', { ...ALL, limit: 0 }), isA(Internal));
+  });
+
+  test('closing a store closes the cursors that were left open', async () => {
+    letters();
+    const cursor = store.openCursor('data', ALL);
+    await store.close();
+    assert.instance(
+      thrownBy(() => store.openCursor('data', ALL)),
+      Closed,
+    );
+    assert.ok(thrownBy(() => cursor.next()));
+  });
+
   test('a long mixed history leaves what a plain sorted table would hold', () => {
     const random = pseudoRandom(7);
     const model = new Map<string, string>();

@@ -15,6 +15,8 @@ export interface SharingWorkerData {
 const { handle, name, count, sync } = workerData as SharingWorkerData;
 const store = attachRocks(handle);
 const batch = store.createBatch();
+// It stays open, as that of a snapshot which is being sent.
+const cursor = store.openCursor('data', { limit: 10, maxBytes: 1000 });
 parentPort?.postMessage('attached');
 for (let number = 0; number < count; number++) {
   for (let n = 0; n < 20; n++) {
@@ -23,6 +25,10 @@ for (let number = 0; number < count; number++) {
     batch.put('log', key, key);
   }
   store.write(batch, { sync });
+  cursor.next();
+  const passing = store.openCursor('data', { limit: 10, maxBytes: 1000 });
+  passing.next();
+  passing.close();
   store.scan('data', { limit: 10, maxBytes: 1000, reverse: true });
   store.get('data', Buffer.from('absent'));
 }
