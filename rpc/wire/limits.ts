@@ -126,6 +126,24 @@ export const LIMITS = {
   serviceRequests: 1024,
   /** Regions in one client's route cache. */
   clientRoutes: 100_000,
+
+  // --- placement --------------------------------------------------------------------------------------------------
+  /** Peers of one region, those on their way in or out included. */
+  peersPerRegion: 8,
+  /** Labels that keep replicas apart, and labels of one node. */
+  spreadLabels: 4,
+  labelsPerNode: 16,
+  /** Longest name and value of a label. */
+  labelChars: 64,
+  /** Operators that run at once. */
+  placementOperators: 65_536,
+  /** Entries that the operator log keeps. */
+  operatorLogEntries: 4_096,
+  /** Regions that one round looks over, whether or not something is known to be wrong with them. */
+  patrolledRegions: 4_096,
+  /** Entries of one node's gossip, and bytes of one message of it. */
+  gossipEntries: 1_000_000,
+  gossipMessageBytes: 64 * KIB,
 } as const;
 
 /** Time-outs that are defaults of options rather than bounds. */

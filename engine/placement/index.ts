@@ -1,0 +1,5 @@
+/** Everything that the host of placement may use. */
+
+export * from './types.ts';
+export { DEFAULT_SETTINGS, changeSettings, type PlacementSettings } from './settings.ts';
+export { Placement, type PlacementOptions } from './placement.ts';
