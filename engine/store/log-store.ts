@@ -5,13 +5,22 @@ import { LIMITS } from '../../rpc/wire/limits.ts';
 import { decodeEntry, decodeTerm, encodeEntry, type Entry } from './entry-codec.ts';
 import { logIndexOf, logKey, logRange, setLogIndex } from './keys.ts';
 import type { Store, WriteBatch } from './port.ts';
-import { loadTruncated } from './region-records.ts';
+import { loadTruncated, putTruncated } from './region-records.ts';
 
 /** Entries from `from` on, up to the next run, have this term. */
 interface TermRun {
   readonly from: number;
   readonly term: number;
 }
+
+/** How many bytes were appended up to an entry. */
+interface SizeMark {
+  readonly index: number;
+  readonly bytes: number;
+}
+
+/** Sizes are known to so many bytes. */
+const SIZE_MARK_BYTES = 64 * 1024;
 
 /**
  * A region's log, and what the Raft core reads as its `LogReader`. Bounds and recent terms are in memory, entries are read
@@ -24,9 +33,15 @@ export class RegionLog {
   readonly regionId: number;
   readonly #store: Store;
   /** The last entry that was compacted away; 0 and 0 where none was. */
-  readonly #truncatedIndex: number;
-  readonly #truncatedTerm: number;
+  #truncatedIndex: number;
+  #truncatedTerm: number;
   #lastIndex: number;
+  /** From here up to the truncated index lie entries that nobody reads any more; 0: there are none. */
+  #rubbishFrom = 0;
+  /** Ascending; appended bytes are counted from the opening on. */
+  readonly #sizeMarks: SizeMark[] = [];
+  #appendedBytes = 0;
+  #forgottenBytes = 0;
   /**
    * Ascending in `from` and `term`. Terms never fall along a log, so a run for each change of term is all that is needed to
    * know the term of every entry from the first run on. Bounded: the oldest runs are forgotten.
@@ -57,6 +72,16 @@ export class RegionLog {
   /** 0 in an empty log that was never truncated. */
   get lastIndex(): number {
     return this.#lastIndex;
+  }
+
+  /** Entries that are kept. */
+  get entryCount(): number {
+    return this.#lastIndex - this.#truncatedIndex;
+  }
+
+  /** Roughly the data of the kept entries that were appended since the log was opened. */
+  get sizeBytes(): number {
+    return this.#appendedBytes - this.#forgottenBytes;
   }
 
   /** Term of an entry, also of `firstIndex - 1` (0 when that is 0); undefined outside. */
@@ -120,6 +145,7 @@ export class RegionLog {
       batch.put('log', key, encodeEntry(entry));
       this.#noteTerm(entry.index, entry.term);
       this.#lastIndex = entry.index;
+      this.#noteSize(entry.index, entry.data.length);
     }
     // What the overwritten tail had beyond the new end must not come back at the next start.
     for (let stale = this.#lastIndex + 1; stale <= oldLast; stale++) {
@@ -128,9 +154,49 @@ export class RegionLog {
     }
   }
 
+  /**
+   * Forgets the entries up to `index`: their new bound and up to LIMITS.logDeletesPerBatch deletions go into the batch,
+   * which makes them one write, so no crash leaves a log that begins behind its first entry. What is left to delete takes
+   * later calls of `dropRubbish`; it is not read meanwhile, also after a restart.
+   */
+  truncateTo(batch: WriteBatch, index: number): void {
+    invariant(
+      index > this.#truncatedIndex && index <= this.#lastIndex,
+      `the log [${this.firstIndex}, ${this.#lastIndex}] of region ${this.regionId} can be cut behind ${index}`,
+    );
+    const term = this.term(index)!;
+    putTruncated(batch, this.regionId, { index, term });
+    if (this.#rubbishFrom === 0) this.#rubbishFrom = this.firstIndex;
+    this.#truncatedIndex = index;
+    this.#truncatedTerm = term;
+    const runs = this.#termRuns;
+    while (runs.length > 1 && runs[1]!.from <= index + 1) runs.shift();
+    const marks = this.#sizeMarks;
+    while (marks.length > 0 && marks[0]!.index <= index) this.#forgottenBytes = marks.shift()!.bytes;
+    this.dropRubbish(batch);
+  }
+
+  /** Forgotten entries are left to be deleted. */
+  get hasRubbish(): boolean {
+    return this.#rubbishFrom !== 0;
+  }
+
+  /** Adds the deletion of forgotten entries to the batch, at most LIMITS.logDeletesPerBatch, the oldest first. */
+  dropRubbish(batch: WriteBatch): void {
+    if (this.#rubbishFrom === 0) return;
+    const to = Math.min(this.#truncatedIndex, this.#rubbishFrom + LIMITS.logDeletesPerBatch - 1);
+    const key = this.#key;
+    for (let index = this.#rubbishFrom; index <= to; index++) {
+      setLogIndex(key, index);
+      batch.delete('log', key);
+    }
+    this.#rubbishFrom = to < this.#truncatedIndex ? to + 1 : 0;
+  }
+
   /** Entries at or below the truncated state may still lie there when a crash came between the two; they are not read. */
   #loadBounds(): void {
-    const { end } = logRange(this.regionId);
+    const { start, end } = logRange(this.regionId);
+    this.#findRubbish(start);
     const gte = logKey(this.regionId, this.firstIndex);
     const last = this.#store.scan('log', { gte, lt: end, reverse: true, limit: 1, maxBytes: 0 }).entries[0];
     if (last === undefined) return;
@@ -140,7 +206,24 @@ export class RegionLog {
     this.#termRuns.push({ from: this.#lastIndex, term: decodeTerm(this.#lastIndex, last.value) });
   }
 
+  /** Deletions go up the log, so its last forgotten entry is there as long as any is. */
+  #findRubbish(start: Uint8Array): void {
+    const truncated = logKey(this.regionId, this.#truncatedIndex);
+    if (this.#truncatedIndex === 0 || this.#store.get('log', truncated) === undefined) return;
+    const oldest = this.#store.scan('log', { gte: start, lte: truncated, limit: 1, maxBytes: 0 }).entries[0];
+    this.#rubbishFrom = oldest === undefined ? 0 : logIndexOf(oldest.key);
+  }
+
+  #noteSize(index: number, dataBytes: number): void {
+    this.#appendedBytes += dataBytes;
+    const last = this.#sizeMarks.at(-1)?.bytes ?? this.#forgottenBytes;
+    if (this.#appendedBytes - last >= SIZE_MARK_BYTES) this.#sizeMarks.push({ index, bytes: this.#appendedBytes });
+  }
+
   #forgetFrom(index: number): void {
+    const marks = this.#sizeMarks;
+    while (marks.length > 0 && marks.at(-1)!.index >= index) marks.pop();
+    this.#appendedBytes = marks.at(-1)?.bytes ?? this.#forgottenBytes;
     const runs = this.#termRuns;
     while (runs.length > 0 && runs[runs.length - 1]!.from >= index) runs.pop();
     this.#lastIndex = index - 1;

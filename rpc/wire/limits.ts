@@ -38,6 +38,8 @@ export const LIMITS = {
   frameTargetBytes: 256 * KIB,
   /** Bytes that may wait in one connection's socket before further frames are dropped (peers) or refused (clients). */
   socketBacklogBytes: 16 * MIB,
+  /** Peers that one frame tells that they were removed; they ask again. */
+  noticesPerFrame: 64,
   /** Requests in one frame of a client. */
   requestsPerFrame: 4096,
 
@@ -67,6 +69,8 @@ export const LIMITS = {
   /** Bounds of the election time-out: below, timers and fsyncs alone cost leaders; above, nobody waits for a new one. */
   shortestElectionTimeoutMs: 20,
   longestElectionTimeoutMs: 60_000,
+  /** Labels of one node. */
+  nodeLabels: 16,
   /** Nodes and peers that are remembered for counting and for boot epochs. */
   nodesPerCluster: 1024,
 
@@ -89,6 +93,12 @@ export const LIMITS = {
   /** What followers apply in one turn, and what one follower may lag behind. */
   laggingBytesPerTurn: 96 * KIB,
   laggingBytes: 1 * MIB,
+  /** A log that is longer is cut behind what all its peers have; it keeps this much of it. */
+  logKeepEntries: 1024,
+  logKeepBytes: 1 * MIB,
+  /** A log that is longer is cut also where a peer lacks the entries: that one gets a snapshot. */
+  logForceEntries: 16_384,
+  logForceBytes: 16 * MIB,
   /** Largest payload of one entry; commands of several requests share an entry up to it. */
   entryBytes: 640 * KIB,
 
@@ -99,6 +109,8 @@ export const LIMITS = {
   storePointDeletes: 256,
   /** Changes of term that a region's log remembers; older terms are read from the store. */
   logTermRuns: 256,
+  /** Forgotten log entries that one write deletes. */
+  logDeletesPerBatch: 4096,
   /** Records of meta read at once. */
   recordsPerPage: 1024,
 

@@ -2,12 +2,13 @@
 
 import { assert, suite } from '../harness.ts';
 import type { Entry, LogReader } from '../../engine/raft/types.ts';
-import { logKey, metaKey, META_KIND } from '../../engine/store/keys.ts';
+import { logIndexOf, logKey, metaKey, META_KIND } from '../../engine/store/keys.ts';
 import { RegionLog } from '../../engine/store/log-store.ts';
 import { MemoryStore } from '../../engine/store/memory-store.ts';
 import type { WriteBatch } from '../../engine/store/port.ts';
 import { putTruncated } from '../../engine/store/region-records.ts';
 import { Internal, StorageFailure } from '../../rpc/wire/errors.ts';
+import { LIMITS } from '../../rpc/wire/limits.ts';
 import { bytes, text, thrownBy } from './fixtures.ts';
 
 const test = suite('the log of a region');
@@ -254,4 +255,85 @@ test('a gap, a step back into the truncated part and a falling term are refused'
       Internal,
     );
   }
+});
+
+function keysLeft(): number[] {
+  return store.scan('log', { limit: 100_000, maxBytes: ALL_BYTES }).entries.map(({ key }) => logIndexOf(key));
+}
+
+function truncate(log: RegionLog, index: number): void {
+  const batch = store.createBatch();
+  log.truncateTo(batch, index);
+  store.write(batch, { sync: false });
+}
+
+test('a log that is cut begins behind the cut, knows the term there, and leaves nothing on the disk', () => {
+  const log = new RegionLog(store, REGION);
+  append(log, entriesFrom(1, 1, 1, 2, 2, 3, 3));
+  truncate(log, 4);
+  assert.equal(contents(log), ['3.5', '3.6']);
+  assert.equal([log.firstIndex, log.term(4), log.term(3), log.term(5), log.entryCount], [5, 2, undefined, 3, 2]);
+  assert.equal(keysLeft(), [5, 6]);
+  append(log, entriesFrom(7, 3));
+  truncate(log, 7);
+  assert.equal([log.firstIndex, log.lastIndex, log.term(7)], [8, 7, 3]);
+  append(log, entriesFrom(8, 4));
+  assert.equal(contents(new RegionLog(store, REGION)), ['4.8']);
+});
+
+test('a log is cut inside itself only', () => {
+  const log = new RegionLog(store, REGION);
+  append(log, entriesFrom(1, 1, 1));
+  truncate(log, 1);
+  for (const index of [0, 1, 3]) {
+    assert.instance(
+      thrownBy(() => truncate(log, index)),
+      Internal,
+    );
+  }
+});
+
+test('a long log is deleted over several writes, and a crash between any two of them leaves it whole behind the cut', () => {
+  const count = 2 * LIMITS.logDeletesPerBatch + 10;
+  for (let crashAfter = 0; crashAfter <= 3; crashAfter++) {
+    store = new MemoryStore();
+    let log = new RegionLog(store, REGION);
+    append(log, entriesFrom(1, ...Array.from({ length: count + 1 }, () => 1)));
+    truncate(log, count);
+    for (let step = 0; step < 3 && log.hasRubbish; step++) {
+      const batch = store.createBatch();
+      log.dropRubbish(batch);
+      store.write(batch, { sync: false });
+    }
+    assert.not(log.hasRubbish);
+    store.crash({ keepWrites: crashAfter });
+    log = new RegionLog(store, REGION);
+    assert.is(log.firstIndex, crashAfter === 0 ? 1 : count + 1);
+    assert.is(log.lastIndex, count + 1);
+    assert.is(log.hasRubbish, crashAfter === 1 || crashAfter === 2);
+    while (log.hasRubbish) {
+      const batch = store.createBatch();
+      log.dropRubbish(batch);
+      store.write(batch, { sync: false });
+    }
+    assert.is(keysLeft()[0], log.firstIndex);
+  }
+});
+
+test('the size of a log follows what is appended, overwritten and cut', () => {
+  const log = new RegionLog(store, REGION);
+  const big = (from: number, count: number): Entry[] =>
+    Array.from({ length: count }, (_, at) => entry(from + at, 1, 'x'.repeat(32 * 1024)));
+  append(log, big(1, 100));
+  const near = (expected: number): void =>
+    assert.ok(Math.abs(log.sizeBytes - expected * 32 * 1024) <= 64 * 1024, `${log.sizeBytes} for ${expected}`);
+  near(100);
+  truncate(log, 60);
+  near(40);
+  append(log, big(81, 5));
+  near(25);
+  truncate(log, 85);
+  near(0);
+  append(log, big(86, 10));
+  near(10);
 });

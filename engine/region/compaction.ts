@@ -1,0 +1,63 @@
+/**
+ * Where a leader cuts its log. Two lengths decide: a log above the first is cut behind what every peer has, dead ones
+ * included, because a peer that is restarted should find its place again; a log above the second is cut also where that
+ * leaves slow or dead peers without what they lack, and they get a snapshot. Never behind a snapshot that is under way:
+ * what follows it must be there when it has arrived.
+ */
+
+import { LIMITS } from '../../rpc/wire/limits.ts';
+import type { ProgressStatus } from '../raft/index.ts';
+
+export interface LogExtent {
+  readonly firstIndex: number;
+  readonly lastIndex: number;
+  /** Data of its entries. */
+  readonly sizeBytes: number;
+  /** Up to here entries may go. */
+  readonly appliedIndex: number;
+}
+
+export interface CompactionLimits {
+  readonly keepEntries: number;
+  readonly keepBytes: number;
+  readonly forceEntries: number;
+  readonly forceBytes: number;
+}
+
+export const COMPACTION_LIMITS: CompactionLimits = {
+  keepEntries: LIMITS.logKeepEntries,
+  keepBytes: LIMITS.logKeepBytes,
+  forceEntries: LIMITS.logForceEntries,
+  forceBytes: LIMITS.logForceBytes,
+};
+
+/** Whether the log is long enough for `compactionIndex` to be asked: cheap, for every turn. */
+export function isWorthCompacting(
+  { firstIndex, lastIndex, sizeBytes }: Omit<LogExtent, 'appliedIndex'>,
+  limits: CompactionLimits = COMPACTION_LIMITS,
+): boolean {
+  return lastIndex - firstIndex + 1 >= 2 * limits.keepEntries || sizeBytes >= 2 * limits.keepBytes;
+}
+
+/** The last entry that the log can do without; undefined: none, or too few to be worth an entry of their own. */
+export function compactionIndex(
+  log: LogExtent,
+  progress: readonly ProgressStatus[],
+  limits: CompactionLimits = COMPACTION_LIMITS,
+): number | undefined {
+  const entries = log.lastIndex - log.firstIndex + 1;
+  if (!isWorthCompacting(log, limits)) return undefined;
+  const forced = entries >= limits.forceEntries || log.sizeBytes >= limits.forceBytes;
+  let index = log.appliedIndex;
+  for (const peer of progress) {
+    if (peer.state === 'snapshot') index = Math.min(index, peer.pendingSnapshot);
+    else if (!forced || keepsUp(peer, log, entries)) index = Math.min(index, peer.match);
+  }
+  const gained = index - log.firstIndex + 1;
+  return gained >= Math.min(limits.keepEntries, entries / 4) ? index : undefined;
+}
+
+/** Whether the peer is there, and less than half of a log that is too long ahead of it. */
+function keepsUp(peer: ProgressStatus, log: LogExtent, entries: number): boolean {
+  return peer.recentlyActive && peer.match >= log.lastIndex - entries / 2;
+}

@@ -1,0 +1,63 @@
+/** Where a leader cuts its log, and where it must not. */
+
+import { assert, suite } from '../harness.ts';
+import { compactionIndex, type CompactionLimits, type LogExtent } from '../../engine/region/compaction.ts';
+import type { ProgressStatus } from '../../engine/raft/index.ts';
+
+const test = suite('compaction of a log');
+
+const LIMITS: CompactionLimits = { keepEntries: 10, keepBytes: 1_000, forceEntries: 100, forceBytes: 10_000 };
+
+function peer(match: number, more: Partial<ProgressStatus> = {}): ProgressStatus {
+  return {
+    peerId: 1,
+    state: 'replicate',
+    match,
+    next: match + 1,
+    pendingSnapshot: 0,
+    learner: false,
+    inflightMessages: 0,
+    inflightBytes: 0,
+    recentlyActive: true,
+    ...more,
+  };
+}
+
+function log(lastIndex: number, more: Partial<LogExtent> = {}): LogExtent {
+  return { firstIndex: 1, lastIndex, sizeBytes: 0, appliedIndex: lastIndex, ...more };
+}
+
+test('a short log is left alone', () => {
+  assert.is(compactionIndex(log(19), [peer(19), peer(19)], LIMITS), undefined);
+});
+
+test('a long one is cut behind what every peer has', () => {
+  assert.is(compactionIndex(log(40), [peer(40), peer(35), peer(38)], LIMITS), 35);
+});
+
+test('bytes make a log long, too', () => {
+  assert.is(compactionIndex(log(8, { sizeBytes: 2_000 }), [peer(8), peer(6)], LIMITS), 6);
+});
+
+test('nothing is cut that is not applied', () => {
+  assert.is(compactionIndex(log(40, { appliedIndex: 30 }), [peer(40), peer(40)], LIMITS), 30);
+});
+
+test('a dead peer holds the log until it is too long, then it is passed', () => {
+  const dead = peer(5, { recentlyActive: false });
+  assert.is(compactionIndex(log(99), [peer(99), peer(99), dead], LIMITS), undefined);
+  assert.is(compactionIndex(log(100), [peer(100), peer(98), dead], LIMITS), 98);
+  assert.is(compactionIndex(log(50, { sizeBytes: 10_000 }), [peer(50), peer(50), dead], LIMITS), 50);
+});
+
+test('a slow peer is passed only when it is far behind', () => {
+  assert.is(compactionIndex(log(100), [peer(100), peer(70)], LIMITS), 70);
+  assert.is(compactionIndex(log(100), [peer(100), peer(20)], LIMITS), 100);
+});
+
+test('a snapshot in flight is never passed', () => {
+  const receiving = peer(0, { state: 'snapshot', pendingSnapshot: 60 });
+  assert.is(compactionIndex(log(1_000), [peer(1_000), peer(1_000), receiving], LIMITS), 60);
+  const older = peer(0, { state: 'snapshot', pendingSnapshot: 2 });
+  assert.is(compactionIndex(log(1_000), [peer(1_000), older], LIMITS), undefined);
+});
