@@ -1,6 +1,6 @@
 /** The regions that a cluster starts with. Every node computes the same ones, so nobody has to be asked. */
 
-import { LAST_SYSTEM_REGION_ID, type Peer, type Region } from '../../rpc/wire/region.ts';
+import { LAST_SYSTEM_REGION_ID, PLACEMENT_REGION_ID, type Peer, type Region } from '../../rpc/wire/region.ts';
 
 export interface BootstrapPlan {
   /** Ascending. */
@@ -10,27 +10,49 @@ export interface BootstrapPlan {
   readonly splitKeys: readonly Uint8Array[] | undefined;
 }
 
+const FIRST_EPOCH = { version: 1, confVersion: 1 };
+/** Regions and peers that are made later get ids from here on: a cluster never begins with so many. */
+export const FIRST_ALLOCATED_ID = 1_000_000;
+
 /** Replicas of a region, where there are that many nodes. */
 const REPLICAS = 3;
 
 /**
- * All regions of a new cluster, in key order. Region i is replicated on REPLICAS nodes from the i-th on; the first of
+ * All regions of a new cluster: that of placement, and those of the users' keys, in key order. Region i is replicated on REPLICAS nodes from the i-th on; the first of
  * them is where its leader belongs, so that leaders are spread evenly.
  */
 export function initialRegions(plan: BootstrapPlan): Region[] {
   const { initialNodes, regions, splitKeys } = plan;
   const starts = [Buffer.alloc(0), ...(splitKeys ?? evenSplitKeys(regions))];
-  const replicas = Math.min(REPLICAS, initialNodes.length);
-  return starts.map((startKey, i) => ({
+  const user = starts.map((startKey, i) => ({
     regionId: LAST_SYSTEM_REGION_ID + 1 + i,
     startKey,
     endKey: starts[i + 1] ?? Buffer.alloc(0),
-    epoch: { version: 1, confVersion: 1 },
-    peers: Array.from({ length: replicas }, (_, k): Peer => ({
-      peerId: i * replicas + k + 1,
-      nodeId: initialNodes[(i + k) % initialNodes.length]!,
-      role: 'voter',
-    })),
+    epoch: FIRST_EPOCH,
+    peers: peersOf(i, initialNodes),
+  }));
+  return [placementRegion(plan, starts.length), ...user];
+}
+
+/** The region in which placement keeps its state: the system's keys, all of them, on the first nodes. */
+function placementRegion({ initialNodes }: BootstrapPlan, position: number): Region {
+  const firstNodes = initialNodes.slice(0, REPLICAS);
+  return {
+    regionId: PLACEMENT_REGION_ID,
+    startKey: Buffer.alloc(0),
+    endKey: Buffer.alloc(0),
+    epoch: FIRST_EPOCH,
+    peers: peersOf(position, firstNodes).toSorted((a, b) => a.nodeId - b.nodeId),
+  };
+}
+
+/** Peers of the region at `position`; each position has ids of its own. */
+function peersOf(position: number, nodes: readonly number[]): Peer[] {
+  const replicas = Math.min(REPLICAS, nodes.length);
+  return Array.from({ length: replicas }, (_, k): Peer => ({
+    peerId: position * replicas + k + 1,
+    nodeId: nodes[(position + k) % nodes.length]!,
+    role: 'voter',
   }));
 }
 

@@ -8,10 +8,11 @@ import type { Region } from '../../rpc/wire/region.ts';
 import type { Logger, NodeConfig } from '../config.ts';
 import type { ReplicaStatus } from '../region/replica.ts';
 import { WorkerPool } from '../shard/pool.ts';
+import { RangeLedger } from '../shard/range-ledger.ts';
 import type { FromWorker } from '../shard/port-messages.ts';
 import { nextBootEpoch, openDataDir } from '../store/data-dir.ts';
 import type { Store } from '../store/port.ts';
-import { listRegions, putRegion } from '../store/region-records.ts';
+import { listRegions, listTombstones, loadRegion, putRegion, regionRanges } from '../store/region-records.ts';
 import { openRocks, type RocksOwner } from '../store/rocks-store.ts';
 import { serveAdmin } from './admin.ts';
 import { initialRegions } from './bootstrap.ts';
@@ -28,6 +29,7 @@ const HANDOVER_POLL_MS = 50;
 interface Parts {
   readonly owner: RocksOwner;
   readonly routes: RouteTable;
+  readonly ledger: RangeLedger;
   readonly bootEpoch: number;
   readonly incarnation: number;
   readonly metrics: MetricsServer | undefined;
@@ -42,6 +44,7 @@ export class Node {
   readonly #metrics: MetricsServer | undefined;
   readonly #startedMs = performance.now();
   readonly #pool: WorkerPool;
+  readonly #ledger: RangeLedger;
   #link: Link | undefined;
   #transport: LocalTransport | undefined;
   #client: Client | undefined;
@@ -64,10 +67,15 @@ export class Node {
       const dataDir = openDataDir(config.dataDir, { cluster: config.cluster, nodeId: config.nodeId });
       owner = await openRocks({ dir: dataDir.storeDir });
       const bootEpoch = nextBootEpoch(dataDir.dir, Date.now());
-      const regions = openRegions(owner.store(), config);
-      const routes = new RouteTable(config.nodeId, config.workers, regions);
+      const store = owner.store();
+      const regions = openRegions(store, config);
+      const routes = new RouteTable(config.nodeId, config.workers);
+      for (const region of regions) routes.learn(region);
+      const ledger = new RangeLedger();
+      ledger.note(regions);
+      sweepRemains(store, ledger);
       const { incarnation } = dataDir;
-      node = new Node(config, logger, { owner, routes, bootEpoch, incarnation, metrics }, regions);
+      node = new Node(config, logger, { owner, routes, ledger, bootEpoch, incarnation, metrics });
       await node.#serve();
       return node;
     } catch (error) {
@@ -77,11 +85,12 @@ export class Node {
     }
   }
 
-  private constructor(config: NodeConfig, logger: Logger, parts: Parts, regions: readonly Region[]) {
+  private constructor(config: NodeConfig, logger: Logger, parts: Parts) {
     this.#config = config;
     this.#logger = logger;
     this.#owner = parts.owner;
     this.#routes = parts.routes;
+    this.#ledger = parts.ledger;
     this.#bootEpoch = parts.bootEpoch;
     this.#metrics = parts.metrics;
     this.failed = new Promise((resolve) => (this.#fail = resolve));
@@ -98,7 +107,6 @@ export class Node {
       },
       storeHandle: parts.owner.handle,
       servers: config.nats,
-      regions,
       onMessage: (worker, message) => this.#onMessage(worker, message),
       onCrash: (worker, error, delayMs) =>
         logger.error({ worker, err: error, delayMs }, `worker ${worker} died and is started again`),
@@ -170,6 +178,21 @@ export class Node {
         return;
       case 'node':
         this.#routes.noteNode(message.nodeId, message.workers);
+        return;
+      case 'regions':
+        this.#ledger.note(message.regions);
+        for (const region of message.regions) this.#routes.learn(region);
+        return;
+      case 'newborn':
+        this.#pool.post(homeWorker(slotOfRegion(message.regionId), this.#config.workers), {
+          kind: 'openRegion',
+          regionId: message.regionId,
+          isNewborn: true,
+          campaigns: message.campaigns,
+        });
+        return;
+      case 'regionGone':
+        this.#ledger.remove(message.regionId);
         return;
       case 'notice':
         this.#logger[message.level]({ worker, ...message.fields }, message.message);
@@ -252,6 +275,15 @@ function startMetrics(
   return MetricsServer.start(config.metricsPort, () => {
     return readStatus() ?? Promise.reject(new Unavailable('the node is starting'));
   });
+}
+
+/** Removes what replicas that were destroyed may have left when the node died in the middle of that. */
+function sweepRemains(store: Store, ledger: RangeLedger): void {
+  for (const { start, end } of ledger.gaps()) store.deleteRange('data', start, end);
+  for (const { region } of listTombstones(store)) {
+    if (loadRegion(store, region.regionId)) continue; // it came back, as another peer
+    for (const { column, start, end } of regionRanges(region.regionId)) store.deleteRange(column, start, end);
+  }
 }
 
 /** The regions of this node: those of the store, or at the first start those that the cluster begins with. */

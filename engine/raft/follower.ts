@@ -39,6 +39,16 @@ export function acceptAppend(log: RaftLog, membership: Membership, message: Raft
 }
 
 /**
+ * What is answered for a peer that has nothing yet, not even a term: that it lacks everything, so that the leader sends a
+ * snapshot. It promises nothing: the round that it names proves no read and carries no lease. Undefined: no answer.
+ */
+export function answerOfNobody({ kind, from, to, term, index }: RaftMessage): RaftMessage | undefined {
+  if (kind === 'append') return messages.appendRejected(to, from, term, index, 0, 0, 0);
+  if (kind === 'heartbeat') return messages.heartbeatResponse(to, from, term, 0, false);
+  return undefined;
+}
+
+/**
  * Takes a snapshot of the current leader, whose data the driver has received, for what it says about the log (thesis figure
  * 5.3). Returns it if it takes the log's place and is to be installed; not if the log has passed it, or has its last
  * entry and only did not know that it is committed.

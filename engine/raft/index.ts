@@ -58,6 +58,7 @@
  * Entry data is kept by reference and never changed: a caller that hands in part of a network buffer gives it away.
  */
 
+export { answerOfNobody } from './follower.ts';
 export { changeMembership, isJoint, isMember, votersOnly } from './membership.ts';
 export { RaftNode } from './raft-node.ts';
 export { Quorum } from './quorum.ts';

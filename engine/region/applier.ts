@@ -16,10 +16,12 @@ import {
   type MraftError,
 } from '../../rpc/wire/errors.ts';
 import { toWireError } from '../../rpc/wire/error-codec.ts';
-import type { Region } from '../../rpc/wire/region.ts';
 import type { Entry } from '../raft/index.ts';
 import type { Store, WriteBatch } from '../store/port.ts';
 import { deleteSession, putApplied, putSession } from '../store/region-records.ts';
+import type { ChangeContext, ChangeOutcome, RegionChanges } from './changes.ts';
+import type { TurnBatches } from './ports.ts';
+import type { RegionState } from './region-state.ts';
 import type { Session, SessionTable } from './sessions.ts';
 
 /** What a command came to: calls that are not listed took effect and have nothing to say. */
@@ -30,8 +32,9 @@ const PLAIN: PayloadNature = { conditional: false, exclusive: false };
 
 export class Applier {
   readonly #store: Store;
-  readonly #region: Region;
+  readonly #state: RegionState;
   readonly #sessions: SessionTable;
+  readonly #changes: RegionChanges;
   /** Writes of this run that the store does not have yet, by key; kept only while some call must read them. */
   #overlay: Map<string, Uint8Array | undefined> | undefined;
   #appliedIndex: number;
@@ -46,14 +49,16 @@ export class Applier {
 
   constructor(
     store: Store,
-    region: Region,
+    state: RegionState,
     sessions: SessionTable,
+    changes: RegionChanges,
     applied: { readonly index: number; readonly term: number },
     onAnomaly: (error: MraftError) => void,
   ) {
     this.#store = store;
-    this.#region = region;
+    this.#state = state;
     this.#sessions = sessions;
+    this.#changes = changes;
     this.#appliedIndex = applied.index;
     this.#appliedTerm = applied.term;
     this.#onAnomaly = onAnomaly;
@@ -68,18 +73,28 @@ export class Applier {
   }
 
   /**
-   * Adds the entries' writes and the new applied state to `batch`, and tells what each entry's commands came to.
-   * The caller writes the batch before it applies anything else of this region or answers.
+   * Adds the entries' writes and the new applied state to the applied batch, and tells what each entry's commands came to.
+   * The caller writes the batch before it applies anything else of this region. False: an entry cannot be applied yet; the
+   * same call again goes on with it.
    * @throws DiskFull when there was no room before or for a range delete: the same call again goes on from there, with
    *   the batch as it was left. StorageFailure
    */
-  apply(entries: readonly Entry[], batch: WriteBatch, tell: (entry: Entry, outcomes: CommandOutcome[]) => void): void {
+  apply(
+    entries: readonly Entry[],
+    batches: TurnBatches,
+    tell: (entry: Entry, outcomes: CommandOutcome[]) => void,
+  ): boolean {
+    const batch = batches.applied;
     const natures = entries.map((entry) => this.#natureOf(entry));
     if (this.#doneOfRun === 0) this.#overlay = natures.some((nature) => nature.conditional) ? new Map() : undefined;
     for (let i = this.#doneOfRun; i < entries.length; i++) {
       const entry = entries[i]!;
       if (natures[i]!.exclusive && !this.#isWrittenOut) this.#writeOut(batch);
-      const outcomes = carriesPayload(entry) ? this.#applyPayload(entry, batch) : [];
+      const outcomes = this.#applyEntry(entry, batches);
+      if (outcomes === 'wait') {
+        this.#commit(batch);
+        return false;
+      }
       this.#appliedIndex = entry.index;
       this.#appliedTerm = entry.term;
       this.#doneOfRun = i + 1;
@@ -89,6 +104,18 @@ export class Applier {
     this.#commit(batch);
     this.#overlay = undefined;
     this.#doneOfRun = 0;
+    return true;
+  }
+
+  #applyEntry(entry: Entry, batches: TurnBatches): CommandOutcome[] | 'wait' {
+    if (entry.kind === 'confChange') {
+      return changeOutcomes(this.#changes.applyMembership(entry, this.#changeContext(batches)));
+    }
+    return entry.data.length > 0 ? this.#applyPayload(entry, batches) : [];
+  }
+
+  #changeContext(batches: TurnBatches): ChangeContext {
+    return { state: this.#state, store: this.#store, sessions: this.#sessions, batches };
   }
 
   #natureOf(entry: Entry): PayloadNature {
@@ -109,7 +136,7 @@ export class Applier {
   }
 
   #commit(batch: WriteBatch): void {
-    const { regionId } = this.#region;
+    const { regionId } = this.#state.region;
     this.#sessions.commit({
       putSession: (name, record) => putSession(batch, regionId, name, record),
       deleteSession: (name) => deleteSession(batch, regionId, name),
@@ -117,11 +144,16 @@ export class Applier {
     putApplied(batch, regionId, { index: this.#appliedIndex, term: this.#appliedTerm });
   }
 
-  #applyPayload(entry: Entry, batch: WriteBatch): CommandOutcome[] {
+  #applyPayload(entry: Entry, batches: TurnBatches): CommandOutcome[] | 'wait' {
+    const batch = batches.applied;
     const outcomes: CommandOutcome[] = [];
     try {
       const payload = new PayloadCursor(entry.data);
-      const { epoch } = this.#region;
+      if (payload.admin) {
+        const context = this.#changeContext(batches);
+        return changeOutcomes(this.#changes.applyAdmin(entry, payload, payload.admin, context));
+      }
+      const { epoch } = this.#state.region;
       const sameEpoch = payload.version === epoch.version && payload.confVersion === epoch.confVersion;
       for (let command = payload.next(); command; command = payload.next()) {
         if (!sameEpoch) outcomes.push(this.#epochError());
@@ -137,9 +169,10 @@ export class Applier {
   }
 
   #epochError(): EpochNotMatch {
-    return new EpochNotMatch(`region ${this.#region.regionId} has changed since the request was routed`, {
-      regionId: this.#region.regionId,
-      regions: [this.#region],
+    const { region } = this.#state;
+    return new EpochNotMatch(`region ${region.regionId} has changed since the request was routed`, {
+      regionId: region.regionId,
+      regions: [region],
     });
   }
 
@@ -193,13 +226,13 @@ export class Applier {
   #put(batch: WriteBatch, call: CommandCursor): void {
     const key = call.key.of(call.bytes);
     const value = call.value.of(call.bytes);
-    batch.put('data', key, value);
+    batch.put(this.#state.column, key, value);
     this.#overlay?.set(key.toString('latin1'), value);
   }
 
   #delete(batch: WriteBatch, call: CommandCursor): void {
     const key = call.key.of(call.bytes);
-    batch.delete('data', key);
+    batch.delete(this.#state.column, key);
     this.#overlay?.set(key.toString('latin1'), undefined);
   }
 
@@ -233,7 +266,7 @@ export class Applier {
     const key = call.key.of(call.bytes);
     const overlayKey = key.toString('latin1');
     const overlay = this.#overlay;
-    return overlay?.has(overlayKey) ? overlay.get(overlayKey) : this.#store.get('data', key);
+    return overlay?.has(overlayKey) ? overlay.get(overlayKey) : this.#store.get(this.#state.column, key);
   }
 
   /**
@@ -241,9 +274,14 @@ export class Applier {
    * written, so a crash behind it only means that it is done again.
    */
   #deleteRange(call: CommandCursor): void {
-    const end = call.value.length > 0 ? call.value.of(call.bytes) : this.#region.endKey;
-    this.#store.deleteRange('data', call.key.of(call.bytes), end.length > 0 ? end : undefined);
+    const end = call.value.length > 0 ? call.value.of(call.bytes) : this.#state.region.endKey;
+    this.#store.deleteRange(this.#state.column, call.key.of(call.bytes), end.length > 0 ? end : undefined);
   }
+}
+
+function changeOutcomes(outcome: ChangeOutcome): CommandOutcome[] | 'wait' {
+  if (outcome === 'wait') return outcome;
+  return [outcome ?? ALL_DONE];
 }
 
 function carriesPayload(entry: Entry): boolean {

@@ -2,6 +2,7 @@
 
 import type { mraft } from '../../rpc/wire/codec.ts';
 import type { MraftError } from '../../rpc/wire/errors.ts';
+import type { Region } from '../../rpc/wire/region.ts';
 import type { RaftMessage } from '../raft/index.ts';
 import type { Store, WriteBatch } from '../store/port.ts';
 
@@ -39,6 +40,12 @@ export interface ReplicaEnvironment {
   readonly send: (regionId: number, nodeId: number, message: RaftMessage) => void;
   /** The region has another leader (0: none known) or term than was told before. */
   readonly onLeader: (regionId: number, leaderNodeId: number, term: number) => void;
+  /** The region's descriptor changed, and that is written. */
+  readonly onRegionChanged: (region: Region) => void;
+  /** This peer belongs to the region no longer; a voter stays a while for those who have not heard so. */
+  readonly onRemoved: (regionId: number, wasVoter: boolean) => void;
+  /** Tells a peer on `nodeId`, which speaks as if it belonged to the region, what the region is now. */
+  readonly sendNotice: (nodeId: number, toPeer: number, region: Region) => void;
   /** Something that should not be and does no harm: counted and logged. */
   readonly onAnomaly: (regionId: number, error: MraftError) => void;
 }
@@ -47,4 +54,6 @@ export interface ReplicaEnvironment {
 export interface TurnBatches {
   readonly durable: WriteBatch;
   readonly applied: WriteBatch;
+  /** Run once, in order, when the applied batch is written: what others may hear of only then. */
+  readonly written: (() => void)[];
 }

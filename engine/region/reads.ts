@@ -5,6 +5,7 @@
  */
 
 import { LIMITS } from '../../rpc/wire/limits.ts';
+import type { Epoch } from '../../rpc/wire/region.ts';
 import type { ReadState } from '../raft/index.ts';
 import type { Origin } from './ports.ts';
 
@@ -21,6 +22,8 @@ export interface ScanRange {
 export interface ReadRequest {
   readonly origin: Origin;
   readonly requestId: number;
+  /** Of the region when the read was taken; compared again when it is served. */
+  readonly epoch: Epoch;
   readonly mode: ReadMode;
   /** Keys of a point read; undefined: a scan. */
   readonly keys: readonly Uint8Array[] | undefined;

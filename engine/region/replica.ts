@@ -5,19 +5,33 @@
 
 import { mraft } from '../../rpc/wire/codec.ts';
 import { toWireError } from '../../rpc/wire/error-codec.ts';
-import { EpochNotMatch, Internal, InvalidArgument, MraftError, NotLeader, ServerBusy } from '../../rpc/wire/errors.ts';
+import {
+  EpochNotMatch,
+  Internal,
+  InvalidArgument,
+  MraftError,
+  NotLeader,
+  RegionChanging,
+  RegionMerging,
+  ServerBusy,
+  asMraftError,
+} from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
-import { compareKeys, sameEpoch, type Epoch, type Region } from '../../rpc/wire/region.ts';
-import { RaftNode, votersOnly } from '../raft/index.ts';
-import type { Entry, Membership, RaftMessage, RaftStatus, Ready } from '../raft/index.ts';
+import { canVote, compareKeys, sameEpoch, type Epoch, type Region } from '../../rpc/wire/region.ts';
+import { RaftNode } from '../raft/index.ts';
+import type { Entry, ProposeResult, RaftMessage, RaftStatus, Ready } from '../raft/index.ts';
 import { RegionLog } from '../store/log-store.ts';
 import type { ScanPage } from '../store/port.ts';
-import { listSessions, loadApplied, loadHardState, putHardState } from '../store/region-records.ts';
+import { listSessions, loadApplied, loadHardState, putHardState, type RegionRecord } from '../store/region-records.ts';
+import { PendingChanges, adminPayload, type ChangeDone, type RegionChange } from './admin.ts';
 import { admitCommand, admitReadKeys } from './admission.ts';
 import { Applier, type CommandOutcome } from './applier.ts';
+import { RegionChanges } from './changes.ts';
+import { checkMembershipChange, encodeMembershipChange, membershipOf } from './membership.ts';
 import type { Origin, ReplicaEnvironment, TurnBatches } from './ports.ts';
 import { ProposalQueue, type Proposal } from './proposals.ts';
 import { ReadQueue, type ReadRequest } from './reads.ts';
+import { RegionState } from './region-state.ts';
 import { SessionTable } from './sessions.ts';
 
 /** Most values that are looked up together; bounds what is in memory beyond one answer. */
@@ -26,11 +40,15 @@ const NO_VALUE: mraft.IValue = {};
 /** Where nobody waits, nobody is answered: a peer that stopped leading has told its callers so. */
 const NO_ANSWERS: (() => void)[] = [];
 
+/** Peers, also former and future ones, whose nodes are remembered. */
+const MOST_PEERS = 64;
+
 /** A peer under load is always a few entries behind. */
 const IN_STEP_ENTRIES = 64;
 
 export interface ReplicaStatus {
   readonly region: Region;
+  readonly phase: RegionRecord['phase'];
   readonly raft: RaftStatus;
   readonly leaderNodeId: number;
   readonly pendingProposals: number;
@@ -47,14 +65,15 @@ export interface ReplicaStats {
 }
 
 export class Replica {
-  readonly region: Region;
   readonly peerId: number;
   readonly raft: RaftNode;
+  readonly state: RegionState;
   readonly #env: ReplicaEnvironment;
   readonly #log: RegionLog;
   readonly #applier: Applier;
   readonly #proposals = new ProposalQueue();
   readonly #reads = new ReadQueue();
+  readonly #changes = new PendingChanges();
   #keysPerLookup = KEYS_PER_LOOKUP;
   readonly #nodeOfPeer = new Map<number, number>();
   readonly #stats: ReplicaStats;
@@ -69,11 +88,15 @@ export class Replica {
   /** The entries that are being applied; kept over a full disk, so that the same ones are gone on with. */
   #run: Entry[] | undefined;
 
-  /** Opens the replica from what the store knows. `stats` is shared by the replicas of a worker. */
-  constructor(region: Region, env: ReplicaEnvironment, stats: ReplicaStats) {
+  /**
+   * Opens the replica from what the store knows. `stats` is shared by the replicas of a worker. `isNewborn`: the region
+   * came into being with this record, so that the peer cannot have promised anything to anyone.
+   */
+  constructor(record: RegionRecord, env: ReplicaEnvironment, stats: ReplicaStats, isNewborn = false) {
+    const { region } = record;
     const own = region.peers.find((peer) => peer.nodeId === env.nodeId);
     if (!own) throw new Internal(`node ${env.nodeId} has no peer in region ${region.regionId}`);
-    this.region = region;
+    this.state = new RegionState(record);
     this.peerId = own.peerId;
     this.#env = env;
     this.#stats = stats;
@@ -84,7 +107,8 @@ export class Replica {
     const hardState = loadHardState(store, regionId);
     const applied = loadApplied(store, regionId);
     this.#log = new RegionLog(store, regionId);
-    this.#applier = new Applier(store, region, SessionTable.load(listSessions(store, regionId)), applied, (error) =>
+    const sessions = SessionTable.load(listSessions(store, regionId));
+    this.#applier = new Applier(store, this.state, sessions, this.#regionChanges(), applied, (error) =>
       env.onAnomaly(regionId, error),
     );
     this.raft = new RaftNode(
@@ -108,13 +132,32 @@ export class Replica {
         membership: membershipOf(region),
         log: this.#log,
         nowMs: env.clock.nowMs(),
-        restarted: hardState !== undefined,
+        restarted: hardState !== undefined && !isNewborn,
       },
     );
   }
 
+  #regionChanges(): RegionChanges {
+    const env = this.#env;
+    return new RegionChanges(env.nodeId, {
+      applyConfChange: (change) => void this.raft.applyConfChange(change),
+      // Compaction is not built yet.
+      compactTo: () => {},
+      onRegionChanged: (region) => {
+        for (const peer of region.peers) this.#nodeOfPeer.set(peer.peerId, peer.nodeId);
+        env.onRegionChanged(region);
+      },
+      onRemoved: (wasVoter) => env.onRemoved(this.regionId, wasVoter),
+    });
+  }
+
+  /** As of what is applied. */
+  get region(): Region {
+    return this.state.region;
+  }
+
   get regionId(): number {
-    return this.region.regionId;
+    return this.state.region.regionId;
   }
 
   get isLeader(): boolean {
@@ -128,6 +171,18 @@ export class Replica {
 
   nodeOfPeer(peerId: number): number | undefined {
     return this.#nodeOfPeer.get(peerId);
+  }
+
+  /**
+   * Whether a message of `peerId` may have come from that node. A peer that is not known here may be newer than what is
+   * applied: where it lives is what it says, and it never moves.
+   */
+  comesFrom(peerId: number, nodeId: number): boolean {
+    const known = this.#nodeOfPeer.get(peerId);
+    if (known !== undefined) return known === nodeId;
+    if (this.#nodeOfPeer.size >= MOST_PEERS) return false;
+    this.#nodeOfPeer.set(peerId, nodeId);
+    return true;
   }
 
   /** Whether a turn has something to do here. */
@@ -155,7 +210,15 @@ export class Replica {
   step(message: RaftMessage, nowMs: number): void {
     // A snapshot is nothing without its data, which does not travel yet.
     if (message.kind === 'snapshot') return;
+    if (message.kind === 'vote' || message.kind === 'preVote') this.#noticeStranger(message.from);
     this.raft.step(message, nowMs);
+  }
+
+  /** A peer that wants to be elected and does not belong to the region may have been removed and not know it. */
+  #noticeStranger(peerId: number): void {
+    if (this.region.peers.some((peer) => peer.peerId === peerId)) return;
+    const nodeId = this.#nodeOfPeer.get(peerId);
+    if (nodeId !== undefined) this.#env.sendNotice(nodeId, peerId, this.region);
   }
 
   tick(nowMs: number): void {
@@ -176,7 +239,10 @@ export class Replica {
   }
 
   #checkEpoch(wire: mraft.IEpoch | null | undefined): void {
-    const epoch: Epoch = { version: wire?.version ?? 0, confVersion: wire?.confVersion ?? 0 };
+    this.#checkSameEpoch({ version: wire?.version ?? 0, confVersion: wire?.confVersion ?? 0 });
+  }
+
+  #checkSameEpoch(epoch: Epoch): void {
     if (sameEpoch(epoch, this.region.epoch)) return;
     const own = this.region.epoch;
     throw new EpochNotMatch(
@@ -187,14 +253,22 @@ export class Replica {
 
   #takeWrite(origin: Origin, requestId: number, bytes: Uint8Array): void {
     if (!this.isLeader) throw this.#notLeader();
+    this.#checkPhase();
     const command = admitCommand(this.region, bytes);
     if (!this.#proposals.gather({ origin, requestId, command })) {
       throw new ServerBusy(`region ${this.regionId} has too many writes under way`, { regionId: this.regionId });
     }
   }
 
+  /** Behind its PrepareMerge a region takes nothing: what is read or written there may be with its target already. */
+  #checkPhase(): void {
+    if (this.state.phase === 'normal') return;
+    throw new RegionMerging(`region ${this.regionId} is being merged into its neighbour`, { regionId: this.regionId });
+  }
+
   #takeRead(request: ReadRequest): void {
     if (request.mode !== 'stale' && !this.isLeader) throw this.#notLeader();
+    this.#checkPhase();
     if (!this.#reads.gather(request)) {
       throw new ServerBusy(`region ${this.regionId} has too many reads under way`, { regionId: this.regionId });
     }
@@ -202,12 +276,13 @@ export class Replica {
 
   #readRequest(origin: Origin, requestId: number, request: mraft.IRequest): ReadRequest {
     const { read, scan } = request;
+    const { epoch } = this.region;
     const deadlineMs = this.#env.clock.nowMs() + (request.timeoutMs || LIMITS.timeoutMs);
     if (read) {
       const keys = read.keys ?? [];
       admitReadKeys(this.region, keys);
       const sizeBytes = keys.reduce((sum, key) => sum + key.length, 0);
-      return { origin, requestId, mode: readMode(read.mode), keys, scan: undefined, sizeBytes, deadlineMs };
+      return { origin, requestId, epoch, mode: readMode(read.mode), keys, scan: undefined, sizeBytes, deadlineMs };
     }
     const range = {
       start: scan!.start ?? new Uint8Array(0),
@@ -216,7 +291,7 @@ export class Replica {
       limit: Math.min(scan!.limit || LIMITS.scanPageEntries, LIMITS.scanPageEntries),
     };
     const sizeBytes = range.start.length + range.end.length;
-    return { origin, requestId, mode: readMode(scan!.mode), keys: undefined, scan: range, sizeBytes, deadlineMs };
+    return { origin, requestId, epoch, mode: readMode(scan!.mode), keys: undefined, scan: range, sizeBytes, deadlineMs };
   }
 
   #notLeader(): NotLeader {
@@ -254,10 +329,7 @@ export class Replica {
         this.#stats.entriesProposed++;
         continue;
       }
-      const error =
-        result.reason === 'busy'
-          ? new ServerBusy(`region ${this.regionId} has too much that is not committed`, { regionId: this.regionId })
-          : this.#notLeader();
+      const error = result.reason === 'busy' ? this.#refusal('busy') : this.#notLeader();
       for (const proposal of this.#proposals.drop(bundle)) this.#fail(proposal.origin, proposal.requestId, error);
     }
   }
@@ -322,7 +394,7 @@ export class Replica {
   apply(batches: TurnBatches, answers: (() => void)[]): void {
     this.#reads.confirm(this.#ready!.readStates);
     const isAwaited = this.isLeader || this.#reads.count > 0 || this.#unappliedBytes >= LIMITS.laggingBytes;
-    while (isAwaited && this.isLagging) this.#applyRun(Infinity, batches, answers);
+    while (isAwaited && this.isLagging && this.#applyRun(Infinity, batches, answers));
     this.#ready = undefined;
   }
 
@@ -337,17 +409,22 @@ export class Replica {
     return before - this.#unappliedBytes;
   }
 
-  #applyRun(mostBytes: number, batches: TurnBatches, answers: (() => void)[]): void {
+  /** False: an entry cannot be applied yet. */
+  #applyRun(mostBytes: number, batches: TurnBatches, answers: (() => void)[]): boolean {
     this.#run ??= this.#takeRun(mostBytes);
     const run = this.#run;
-    this.#applier.apply(run, batches.applied, (entry, outcomes) => {
+    const isDone = this.#applier.apply(run, batches, (entry, outcomes) => {
       const proposals = this.#proposals.takeApplied(entry.index, entry.term);
       if (proposals) answers.push(() => this.#answerProposals(proposals, outcomes));
+      const done = this.#changes.takeApplied(entry.index, entry.term);
+      if (done) batches.written.push(() => done(outcomes[0] instanceof MraftError ? outcomes[0] : undefined));
     });
+    if (!isDone) return false;
     this.#run = undefined;
     this.#stats.entriesApplied += run.length;
     const last = run.at(-1)!;
     this.raft.appliedTo(last.index, last.term);
+    return true;
   }
 
   #takeRun(mostBytes: number): Entry[] {
@@ -391,6 +468,7 @@ export class Replica {
         this.#reads.putBack(ready.slice(at));
         return;
       }
+      if (!this.#stillServes(request)) continue;
       const response = this.#read(request);
       sizeBytes += answerBytes(response);
       // The loop may have stalled between the first look at the lease and now: look again after the read.
@@ -400,6 +478,19 @@ export class Replica {
       }
       this.#reads.settle(request);
       this.#env.respond(request.origin, response);
+    }
+  }
+
+  /** The region may have changed since the read was taken: then its range may be another's, which knows more. */
+  #stillServes(request: ReadRequest): boolean {
+    try {
+      this.#checkSameEpoch(request.epoch);
+      this.#checkPhase();
+      return true;
+    } catch (error) {
+      this.#reads.settle(request);
+      this.#fail(request.origin, request.requestId, error);
+      return false;
     }
   }
 
@@ -421,7 +512,7 @@ export class Replica {
     while (values.length < keys.length) {
       const to = values.length + this.#keysPerLookup;
       const part = keys.length <= to && values.length === 0 ? keys : keys.slice(values.length, to);
-      for (const value of this.#env.store.getMany('data', part)) {
+      for (const value of this.#env.store.getMany(this.state.column, part)) {
         sizeBytes += value?.length ?? 0;
         if (sizeBytes > LIMITS.readBytes && values.length > 0) {
           // The rest was read for nothing, and will be again: large values are looked up by the few.
@@ -441,7 +532,7 @@ export class Replica {
     const inner = scan.end.length > 0 && (endKey.length === 0 || compareKeys(scan.end, endKey) < 0);
     const lt = inner ? scan.end : endKey;
     if (lt.length > 0 && compareKeys(gte, lt) >= 0) return { entries: [], more: false };
-    return this.#env.store.scan('data', {
+    return this.#env.store.scan(this.state.column, {
       gte,
       ...(lt.length > 0 ? { lt } : {}),
       reverse: scan.reverse,
@@ -450,11 +541,51 @@ export class Replica {
     });
   }
 
+  // --- changes of the region ---------------------------------------------------------------------------------------
+
+  /**
+   * Proposes a change of the region as it was at `epoch`. `done` is told once, when it is applied and written here, or
+   * with why it is not: NotLeader, EpochNotMatch, RegionChanging, RegionMerging, ServerBusy, ChangeRefused.
+   */
+  change(epoch: Epoch, change: RegionChange, nowMs: number, done: ChangeDone): void {
+    try {
+      if (!this.isLeader) throw this.#notLeader();
+      this.#checkSameEpoch(epoch);
+      const result = this.#proposeChange(change, nowMs);
+      if (!result.ok) throw this.#refusal(result.reason);
+      this.#changes.await(result.index, result.term, done);
+    } catch (error) {
+      done(asMraftError(error));
+    }
+  }
+
+  #proposeChange(change: RegionChange, nowMs: number): ProposeResult {
+    const { epoch } = this.region;
+    if (change.kind === 'admin') return this.raft.propose(adminPayload(epoch, change.command), nowMs);
+    this.#checkPhase();
+    checkMembershipChange(this.region, this.peerId, change);
+    return this.raft.proposeConfChange(encodeMembershipChange(epoch, change), nowMs);
+  }
+
+  #refusal(reason: Exclude<ProposeResult, { ok: true }>['reason']): MraftError {
+    const { regionId } = this;
+    if (reason === 'notLeader') return this.#notLeader();
+    if (reason === 'busy') {
+      return new ServerBusy(`region ${regionId} has too much that is not committed`, { regionId });
+    }
+    return new RegionChanging(`region ${regionId} is changing already (${reason}); try again`, { regionId });
+  }
+
+  /** Campaigns without waiting: for the new half of a split, where its parent is led. */
+  campaign(nowMs: number): void {
+    this.raft.campaign(nowMs);
+  }
+
   // --- leadership --------------------------------------------------------------------------------------------------
 
   /** Hands the region over to the peer on `nodeId`. False when this peer does not lead or there is no such voter. */
   transferTo(nodeId: number, nowMs: number): boolean {
-    const target = this.region.peers.find((peer) => peer.nodeId === nodeId && peer.role === 'voter');
+    const target = this.region.peers.find((peer) => peer.nodeId === nodeId && canVote(peer));
     return target !== undefined && this.isLeader && this.raft.transferLeadership(target.peerId, nowMs);
   }
 
@@ -497,6 +628,7 @@ export class Replica {
   #failAll(): void {
     const error = this.#notLeader();
     for (const proposal of this.#proposals.takeAll()) this.#fail(proposal.origin, proposal.requestId, error);
+    for (const done of this.#changes.takeAll()) done(error);
     this.#failReads();
   }
 
@@ -511,6 +643,7 @@ export class Replica {
   status(): ReplicaStatus {
     return {
       region: this.region,
+      phase: this.state.phase,
       raft: this.raft.status(),
       leaderNodeId: this.leaderNodeId,
       pendingProposals: this.#proposals.count,
@@ -532,12 +665,6 @@ function fitToFrame(results: readonly mraft.ICallResult[]): mraft.ICallResult[] 
     if (sizeBytes <= LIMITS.readBytes || sizeBytes === result.current.length) return result;
     return { position: result.position ?? 0, error: toWireError(new ServerBusy('the answer did not fit, ask again')) };
   });
-}
-
-function membershipOf(region: Region): Membership {
-  const idsOf = (role: Region['peers'][number]['role']): number[] =>
-    region.peers.filter((peer) => peer.role === role).map((peer) => peer.peerId);
-  return { ...votersOnly(idsOf('voter')), learners: idsOf('learner') };
 }
 
 function readMode(mode: mraft.ReadMode | null | undefined): ReadRequest['mode'] {

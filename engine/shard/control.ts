@@ -7,6 +7,8 @@ import type { MessagePort } from 'node:worker_threads';
 import * as Comlink from 'comlink/dist/esm/comlink.mjs';
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import { asMraftError, errorFromCode, Unavailable } from '../../rpc/wire/errors.ts';
+import type { Epoch } from '../../rpc/wire/region.ts';
+import type { RegionChange } from '../region/admin.ts';
 import type { ReplicaStatus } from '../region/replica.ts';
 import type { ShardStats } from './stats.ts';
 
@@ -18,15 +20,19 @@ export interface WorkerControl {
   /** Begins to hand every leadership over; answers how many are left. */
   handOver(): number;
   transferLeader(regionId: number, nodeId: number): boolean;
+  /** Changes a region that is led here, as it was at `epoch`; ends when the change is applied and written here. */
+  changeRegion(regionId: number, epoch: Epoch, change: RegionChange): Promise<void>;
   /** Ends the worker's task after its current turn. */
   stop(): void;
 }
 
 export type WorkerControlClient = {
-  [K in keyof WorkerControl]: (...args: Parameters<WorkerControl[K]>) => Promise<ReturnType<WorkerControl[K]>>;
+  [K in keyof WorkerControl]: (...args: Parameters<WorkerControl[K]>) => Promise<Awaited<ReturnType<WorkerControl[K]>>>;
 };
 
 const CONTROL_TIMEOUT_MS = 5_000;
+/** Changes of a region wait for its quorum. */
+const CHANGE_TIMEOUT_MS = 15_000;
 
 interface ThrownOverComlink {
   readonly value: unknown;
@@ -57,21 +63,23 @@ export function controlClient(port: MessagePort, worker: number): WorkerControlC
     string,
     (...args: unknown[]) => Promise<unknown>
   >;
-  const call = (method: keyof WorkerControl, args: unknown[]): Promise<unknown> =>
-    withDeadline(remote[method]!(...args), `worker ${worker} does not answer ${method}`);
+  const call = (method: keyof WorkerControl, args: unknown[], timeoutMs = CONTROL_TIMEOUT_MS): Promise<unknown> =>
+    withDeadline(remote[method]!(...args), timeoutMs, `worker ${worker} does not answer ${method}`);
   return {
     stats: () => call('stats', []),
     listRegions: () => call('listRegions', []),
     regionStatus: (regionId: number) => call('regionStatus', [regionId]),
     handOver: () => call('handOver', []),
     transferLeader: (regionId: number, nodeId: number) => call('transferLeader', [regionId, nodeId]),
+    changeRegion: (regionId: number, epoch: Epoch, change: RegionChange) =>
+      call('changeRegion', [regionId, epoch, change], CHANGE_TIMEOUT_MS),
     stop: () => call('stop', []),
   } as WorkerControlClient;
 }
 
-function withDeadline<T>(promise: Promise<T>, message: string): Promise<T> {
+function withDeadline<T>(promise: Promise<T>, timeoutMs: number, message: string): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Unavailable(message)), CONTROL_TIMEOUT_MS);
+    const timer = setTimeout(() => reject(new Unavailable(message)), timeoutMs);
     promise.then(resolve, reject).finally(() => clearTimeout(timer));
   });
 }

@@ -2,6 +2,7 @@
 
 import { encode, mraft } from '../../rpc/wire/codec.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
+import { toWireRegion, type Region } from '../../rpc/wire/region.ts';
 import type { RaftMessage } from '../raft/index.ts';
 import type { Directory } from './directory.ts';
 import type { ShardConfig, ShardTransport } from './ports.ts';
@@ -11,6 +12,7 @@ interface Destination {
   readonly nodeId: number;
   readonly worker: number;
   messages: mraft.IRaftMessage[];
+  notices: mraft.IRegionNotice[];
   sizeBytes: number;
   sequence: number;
 }
@@ -42,16 +44,24 @@ export class Outbox {
     if (destination.sizeBytes > 0 && destination.sizeBytes + sizeBytes > LIMITS.frameTargetBytes) {
       this.#sendFrame(destination);
     }
-    if (destination.messages.length === 0) this.#waiting.push(destination);
+    if (destination.messages.length === 0 && destination.notices.length === 0) this.#waiting.push(destination);
     destination.messages.push(toWireMessage(regionId, message));
     destination.sizeBytes += sizeBytes;
+  }
+
+  /** Tells a peer what became of a region that it takes itself for a part of. */
+  addNotice(nodeId: number, toPeer: number, region: Region): void {
+    const destination = this.#destination(nodeId, this.#directory.workerOf(nodeId, region.regionId));
+    if (destination.notices.length >= LIMITS.noticesPerFrame) return;
+    if (destination.messages.length === 0 && destination.notices.length === 0) this.#waiting.push(destination);
+    destination.notices.push({ toPeer, region: toWireRegion(region) });
   }
 
   #destination(nodeId: number, worker: number): Destination {
     const key = nodeId * LIMITS.workersPerNode + worker;
     let destination = this.#destinations.get(key);
     if (!destination) {
-      destination = { nodeId, worker, messages: [], sizeBytes: 0, sequence: 0 };
+      destination = { nodeId, worker, messages: [], notices: [], sizeBytes: 0, sequence: 0 };
       this.#destinations.set(key, destination);
     }
     return destination;
@@ -60,14 +70,16 @@ export class Outbox {
   /** Sends what was gathered. False: there was nothing. */
   send(): boolean {
     if (this.#waiting.length === 0) return false;
-    for (const destination of this.#waiting) if (destination.messages.length > 0) this.#sendFrame(destination);
+    for (const destination of this.#waiting) {
+      if (destination.messages.length > 0 || destination.notices.length > 0) this.#sendFrame(destination);
+    }
     this.#waiting.length = 0;
     return true;
   }
 
   #sendFrame(destination: Destination): void {
     const { cluster, nodeId, bootEpoch, incarnation = 0, worker, workers } = this.#config;
-    const { messages } = destination;
+    const { messages, notices } = destination;
     const frame = encode(mraft.PeerFrame, {
       cluster,
       fromNode: nodeId,
@@ -77,8 +89,10 @@ export class Outbox {
       fromWorker: worker,
       workers,
       messages,
+      notices,
     });
     destination.messages = [];
+    destination.notices = [];
     destination.sizeBytes = 0;
     if (this.#transport.sendPeerFrame(destination.nodeId, destination.worker, frame)) {
       this.stats.peerFramesSent++;

@@ -6,8 +6,6 @@
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { asMraftError, Unavailable, type MraftError } from '../../rpc/wire/errors.ts';
-import type { Region } from '../../rpc/wire/region.ts';
-import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
 import { controlClient, type WorkerControlClient } from './control.ts';
 import type { FromWorker, ToWorker, WorkerTask } from './port-messages.ts';
 import type { ShardConfig } from './ports.ts';
@@ -17,7 +15,6 @@ export interface PoolOptions {
   readonly config: Omit<ShardConfig, 'worker'>;
   readonly storeHandle: bigint;
   readonly servers: readonly string[];
-  readonly regions: readonly Region[];
   readonly onMessage: (worker: number, message: FromWorker) => void;
   /** A worker's thread died and is started again after `delayMs`. */
   readonly onCrash: (worker: number, error: MraftError, delayMs: number) => void;
@@ -89,7 +86,7 @@ export class WorkerPool {
   }
 
   #launch(seat: Seat): void {
-    const { config, storeHandle, servers, regions, onMessage } = this.#options;
+    const { config, storeHandle, servers, onMessage } = this.#options;
     const data = new MessageChannel();
     const control = new MessageChannel();
     seat.dataPort = data.port1;
@@ -108,7 +105,6 @@ export class WorkerPool {
       config: { ...config, worker: seat.worker },
       storeHandle,
       servers,
-      regions: regions.filter((region) => homeWorker(slotOfRegion(region.regionId), config.workers) === seat.worker),
       dataPort: data.port2,
       controlPort: control.port2,
     };

@@ -7,7 +7,9 @@ import type { ShardConfig } from './ports.ts';
 
 export type ToWorker =
   | { readonly kind: 'requests'; readonly frame: Uint8Array; readonly origin: Origin }
-  | { readonly kind: 'peerFrame'; readonly frame: Uint8Array; readonly fromNode: number };
+  | { readonly kind: 'peerFrame'; readonly frame: Uint8Array; readonly fromNode: number }
+  /** A region came into being on another worker, and its slot is this one's: its records are in the store. */
+  | { readonly kind: 'openRegion'; readonly regionId: number; readonly isNewborn: boolean; readonly campaigns: boolean };
 
 export type FromWorker =
   | { readonly kind: 'serving' }
@@ -21,6 +23,12 @@ export type FromWorker =
     }
   | { readonly kind: 'leader'; readonly regionId: number; readonly leaderNodeId: number; readonly term: number }
   | { readonly kind: 'node'; readonly nodeId: number; readonly workers: number; readonly bootEpoch: number }
+  /** Regions as they are after one write. */
+  | { readonly kind: 'regions'; readonly regions: readonly Region[] }
+  /** A replica is gone, with its data. */
+  | { readonly kind: 'regionGone'; readonly regionId: number }
+  /** The child of a split is in the store; `campaigns`: its parent is led here. Comes behind `regions` with both. */
+  | { readonly kind: 'newborn'; readonly regionId: number; readonly campaigns: boolean }
   | { readonly kind: 'notice'; readonly level: 'warn' | 'error'; readonly message: string; readonly fields: object }
   /** The disk failed: the whole node must stop. */
   | { readonly kind: 'fatal'; readonly code: string; readonly message: string };
@@ -32,7 +40,6 @@ export interface WorkerTask {
   readonly storeHandle: bigint;
   /** Empty: a single node without a broker. */
   readonly servers: readonly string[];
-  readonly regions: readonly Region[];
   readonly dataPort: MessagePort;
   readonly controlPort: MessagePort;
 }

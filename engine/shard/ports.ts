@@ -1,6 +1,7 @@
 /** What a shard is given from outside: the network, the clock and chance, the store. */
 
 import type { Clock, Origin, Random, RegionTimings } from '../region/ports.ts';
+import type { Region } from '../../rpc/wire/region.ts';
 import type { MraftError } from '../../rpc/wire/errors.ts';
 import type { Store } from '../store/port.ts';
 
@@ -21,6 +22,12 @@ export interface ShardEvents {
   onLeader(regionId: number, leaderNodeId: number, term: number): void;
   /** Another node was heard for the first time, or with another number of workers or a newer boot. */
   onNode(nodeId: number, workers: number, bootEpoch: number): void;
+  /** Regions of this worker came into being or changed; where a range passes from one to another they come together. */
+  onRegions(regions: readonly Region[]): void;
+  /** The child of a split is in the store: its home worker opens it. `campaigns`: at once, its parent is led here. */
+  onNewborn(regionId: number, campaigns: boolean): void;
+  /** A replica is gone from this worker, with its data. */
+  onRegionGone(regionId: number): void;
   onAnomaly(what: string, error: MraftError | undefined, regionId: number): void;
 }
 

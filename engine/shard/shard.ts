@@ -17,11 +17,14 @@ import {
   type MraftError,
 } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
-import type { Region } from '../../rpc/wire/region.ts';
+import { fromWireRegion, isNewerEpoch, type Epoch } from '../../rpc/wire/region.ts';
 import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
+import { answerOfNobody } from '../raft/index.ts';
+import type { ChangeDone, RegionChange } from '../region/admin.ts';
 import { Replica, type ReplicaStats, type ReplicaStatus } from '../region/replica.ts';
 import type { Origin, ReplicaEnvironment, TurnBatches } from '../region/ports.ts';
 import type { WriteBatch } from '../store/port.ts';
+import { destroyReplica, listRegionRecords, loadRegionRecord, loadTombstone, type RegionRecord } from '../store/region-records.ts';
 import { Directory } from './directory.ts';
 import { Inbox } from './inbox.ts';
 import { Outbox } from './outbox.ts';
@@ -29,6 +32,9 @@ import type { ShardConfig, ShardEnvironment } from './ports.ts';
 import { fromWireMessage } from './raft-wire.ts';
 import { Responder } from './responder.ts';
 import { emptyShardStats, type ShardStats } from './stats.ts';
+
+/** Election time-outs for which a voter that was removed goes on answering those who have not heard so. */
+const REMOVED_VOTER_ELECTIONS = 10;
 
 /** The second half of a turn: what was collected and how far it came. It ends, or it waits for room on the disk. */
 interface OpenTurn {
@@ -69,6 +75,8 @@ export class Shard {
   #tickDue = false;
   /** Handing leaderships over before the worker stops: none is given back. */
   #draining = false;
+  /** Replicas that were removed from their region, and when their data goes: voters answer a while longer. */
+  readonly #removed = new Map<Replica, number>();
   /** A turn that stopped in the middle because the disk is full. */
   #stalled: OpenTurn | undefined;
 
@@ -78,7 +86,7 @@ export class Shard {
     this.#directory = new Directory(env.store);
     this.#outbox = new Outbox(config, env.transport, this.#directory);
     this.#responder = new Responder(env.transport);
-    this.#batches = { durable: env.store.createBatch(), applied: env.store.createBatch() };
+    this.#batches = { durable: env.store.createBatch(), applied: env.store.createBatch(), written: [] };
     this.#replicaEnv = {
       nodeId: config.nodeId,
       store: env.store,
@@ -88,15 +96,86 @@ export class Shard {
       respond: (origin, response) => this.#responder.add(origin, response),
       send: (regionId, nodeId, message) => this.#outbox.add(regionId, nodeId, message),
       onLeader: (regionId, leaderNodeId, term) => env.events.onLeader(regionId, leaderNodeId, term),
+      onRegionChanged: (region) => env.events.onRegions([region]),
+      onRemoved: (regionId, wasVoter) => this.#noteRemoved(regionId, wasVoter),
+      sendNotice: (nodeId, toPeer, region) => this.#outbox.addNotice(nodeId, toPeer, region),
       onAnomaly: (regionId, error) => this.#anomaly('region', error, regionId),
     };
   }
 
-  /** Opens the replica of a region whose slot is this worker's. */
-  openRegion(region: Region): void {
+  // --- replicas come and go ----------------------------------------------------------------------------------------
+
+  /**
+   * Opens the replica of a region whose slot is this worker's, from the store. `isNewborn`: the region came into being
+   * with this record. `campaigns`: at once, because its parent is led here.
+   */
+  openRegion(record: RegionRecord, { isNewborn = false, campaigns = false } = {}): void {
+    const { region } = record;
     if (this.#replicas.has(region.regionId)) throw new Internal(`region ${region.regionId} is open already`);
-    const replica = new Replica(region, this.#replicaEnv, this.#replicaStats);
+    const replica = new Replica(record, this.#replicaEnv, this.#replicaStats, isNewborn);
     this.#replicas.set(region.regionId, replica);
+    if (campaigns) replica.campaign(this.#env.clock.nowMs());
+    if (replica.hasWork) this.#busy.add(replica);
+    this.#env.events.onRegions([region]);
+  }
+
+  /** Opens all replicas of the store whose slots are this worker's. */
+  openOwnRegions(): void {
+    for (const record of listRegionRecords(this.#env.store)) {
+      if (this.#isHome(record.region.regionId)) this.openRegion(record);
+    }
+  }
+
+  /** Opens a replica that another worker has put into the store, unless it is open or gone again. */
+  openStoredRegion(regionId: number, options: { readonly isNewborn: boolean; readonly campaigns: boolean }): void {
+    const record = this.#replicas.has(regionId) ? undefined : loadRegionRecord(this.#env.store, regionId);
+    if (record) this.openRegion(record, options);
+  }
+
+  /**
+   * Closes a replica where it stands; the store keeps it. Whoever waits tries again. Between turns, or at the end of one.
+   * False: it is not open here.
+   */
+  closeRegion(regionId: number): boolean {
+    const replica = this.#replicas.get(regionId);
+    if (!replica) return false;
+    replica.abandon();
+    this.#busy.delete(replica);
+    this.#lagging.delete(replica);
+    this.#removed.delete(replica);
+    this.#replicas.delete(regionId);
+    return true;
+  }
+
+  #noteRemoved(regionId: number, wasVoter: boolean): void {
+    const replica = this.#replicas.get(regionId);
+    if (!replica || this.#removed.has(replica)) return;
+    const graceMs = wasVoter ? REMOVED_VOTER_ELECTIONS * this.#config.timings.electionTimeoutMs : 0;
+    this.#removed.set(replica, this.#env.clock.nowMs() + graceMs);
+    this.#tickDue ||= graceMs === 0;
+  }
+
+  /** Between turns: the data goes, and a tombstone stays. */
+  #destroyRemoved(nowMs: number): void {
+    for (const [replica, dueMs] of this.#removed) {
+      if (nowMs < dueMs) continue;
+      const { peerId, region } = replica;
+      this.closeRegion(region.regionId);
+      destroyReplica(this.#env.store, { peerId, region });
+      this.#env.events.onRegionGone(region.regionId);
+    }
+  }
+
+  /** Changes a region that is led here; `done` as for Replica.change. */
+  changeRegion(regionId: number, epoch: Epoch, change: RegionChange, done: ChangeDone): void {
+    const replica = this.#replicas.get(regionId);
+    if (!replica) return done(this.#regionNotFound(regionId));
+    replica.change(epoch, change, this.#env.clock.nowMs(), done);
+    if (replica.hasWork) this.#busy.add(replica);
+  }
+
+  #regionNotFound(regionId: number): RegionNotFound {
+    return new RegionNotFound(`node ${this.#config.nodeId} has no region ${regionId}`, { regionId });
   }
 
   get regionCount(): number {
@@ -149,6 +228,7 @@ export class Shard {
       this.#stalled = undefined;
     }
     this.#takeFrames(nowMs);
+    if (this.#removed.size > 0) this.#destroyRemoved(nowMs);
     if (this.#tickDue) this.#tick(nowMs);
     const busy = this.#busy;
     this.#busy = new Set();
@@ -204,6 +284,7 @@ export class Shard {
       open.stage = 'writeApplied';
     }
     if (applied.count > 0) this.#writeApplied(applied);
+    for (const tell of this.#batches.written.splice(0)) tell();
     for (const replica of open.busy) {
       replica.serveReads();
       if (replica.hasWork) this.#busy.add(replica);
@@ -299,8 +380,10 @@ export class Shard {
     for (const message of frame.messages as mraft.RaftMessage[]) {
       const replica = this.#replicas.get(message.regionId);
       if (replica) this.#step(replica, message, fromNode, nowMs);
+      else if (this.#isHome(message.regionId)) this.#onUnknownRegion(message, fromNode);
       else misdirected = this.#misdirect(misdirected, message.regionId, message);
     }
+    for (const notice of frame.notices) this.#onNotice(notice);
     for (const [worker, messages] of misdirected ?? []) {
       const bytes = encode(mraft.PeerFrame, Object.assign(frame, { messages }));
       this.#env.transport.forwardPeerFrame(worker, bytes, fromNode);
@@ -309,7 +392,7 @@ export class Shard {
 
   #step(replica: Replica, wire: mraft.RaftMessage, fromNode: number, nowMs: number): void {
     if (wire.to !== replica.peerId) return this.#drop('otherPeer');
-    if (replica.nodeOfPeer(wire.from) !== fromNode) return this.#drop('otherPeer');
+    if (!replica.comesFrom(wire.from, fromNode)) return this.#drop('otherPeer');
     try {
       replica.step(fromWireMessage(wire), nowMs);
     } catch (error) {
@@ -317,6 +400,38 @@ export class Shard {
       return this.#reopen(replica, asMraftError(error));
     }
     if (replica.hasWork) this.#busy.add(replica);
+  }
+
+  #isHome(regionId: number): boolean {
+    return homeWorker(slotOfRegion(regionId), this.#config.workers) === this.#config.worker;
+  }
+
+  /**
+   * A leader speaks to a peer that has nothing here yet: it is told so, and sends a snapshot. Who was removed does not
+   * come back by a message that is late.
+   */
+  #onUnknownRegion(wire: mraft.RaftMessage, fromNode: number): void {
+    const { regionId } = wire;
+    const tombstone = loadTombstone(this.#env.store, regionId);
+    if (tombstone !== undefined && wire.to <= tombstone.peerId) return this.#drop('removedPeer');
+    try {
+      const answer = answerOfNobody(fromWireMessage(wire));
+      if (answer) this.#outbox.add(regionId, fromNode, answer);
+      else this.#drop('unknownRegion');
+    } catch (error) {
+      if (!(error instanceof MalformedRequest)) throw error;
+      this.#drop('malformed');
+    }
+  }
+
+  /** Somebody has applied that this peer was removed. */
+  #onNotice({ toPeer, region: wire }: mraft.IRegionNotice): void {
+    const replica = this.#replicas.get(wire?.regionId ?? 0);
+    if (!replica || replica.peerId !== toPeer) return;
+    const region = fromWireRegion(wire!);
+    const isMember = region.peers.some((peer) => peer.peerId === toPeer);
+    if (isMember || !isNewerEpoch(region.epoch, replica.region.epoch)) return;
+    this.#noteRemoved(region.regionId, false);
   }
 
   /**
@@ -328,16 +443,13 @@ export class Shard {
     replica.abandon();
     this.#busy.delete(replica);
     this.#lagging.delete(replica);
-    this.#replicas.set(replica.regionId, new Replica(replica.region, this.#replicaEnv, this.#replicaStats));
+    const record = loadRegionRecord(this.#env.store, replica.regionId) ?? replica.state.record;
+    this.#replicas.set(replica.regionId, new Replica(record, this.#replicaEnv, this.#replicaStats));
   }
 
-  /** Gathers what belongs to another worker of this node; drops what belongs to none. */
+  /** Gathers what belongs to another worker of this node. */
   #misdirect<T>(gathered: Map<number, T[]> | undefined, regionId: number, item: T): Map<number, T[]> | undefined {
     const home = homeWorker(slotOfRegion(regionId), this.#config.workers);
-    if (home === this.#config.worker) {
-      this.#drop('unknownRegion');
-      return gathered;
-    }
     gathered ??= new Map();
     const items = gathered.get(home);
     if (items) items.push(item);
@@ -366,10 +478,10 @@ export class Shard {
       if (replica) {
         replica.request(origin, request);
         if (replica.hasWork) this.#busy.add(replica);
-      } else if (homeWorker(slotOfRegion(regionId), this.#config.workers) !== this.#config.worker) {
+      } else if (!this.#isHome(regionId)) {
         misdirected = this.#misdirect(misdirected, regionId, request);
       } else {
-        const error = new RegionNotFound(`node ${this.#config.nodeId} has no region ${regionId}`, { regionId });
+        const error = this.#regionNotFound(regionId);
         this.#responder.add(origin, { id: request.id ?? 0, error: toWireError(error) });
       }
     }

@@ -10,6 +10,7 @@ export interface DroppedFrames {
   otherIncarnation: number;
   tooManyNodes: number;
   unknownRegion: number;
+  removedPeer: number;
 }
 
 export interface ShardStats {
@@ -72,6 +73,7 @@ export function emptyShardStats(): ShardStats {
       otherIncarnation: 0,
       tooManyNodes: 0,
       unknownRegion: 0,
+      removedPeer: 0,
     },
     proposals: 0,
     entriesProposed: 0,

@@ -55,7 +55,7 @@ class WorkerThread {
   }
 
   async run(): Promise<void> {
-    const { dataPort, controlPort, regions } = this.#task;
+    const { dataPort, controlPort } = this.#task;
     dataPort.on('message', (message: ToWorker) => this.#onMessage(message));
     offerControl(
       {
@@ -72,11 +72,16 @@ class WorkerThread {
           this.#loop.wake();
           return started;
         },
+        changeRegion: (regionId, epoch, change) =>
+          new Promise((resolve, reject) => {
+            this.#shard.changeRegion(regionId, epoch, change, (error) => (error ? reject(error) : resolve()));
+            this.#loop.wake();
+          }),
         stop: () => this.#stop(),
       },
       controlPort,
     );
-    for (const region of regions) this.#shard.openRegion(region);
+    this.#shard.openOwnRegions();
     await this.#connect();
     this.#loop.start();
     this.#giveBackTimer = setInterval(() => {
@@ -117,8 +122,16 @@ class WorkerThread {
   }
 
   #onMessage(message: ToWorker): void {
-    if (message.kind === 'requests') this.#shard.receiveRequests(message.frame, message.origin);
-    else this.#shard.receivePeerFrame(message.frame, message.fromNode);
+    switch (message.kind) {
+      case 'requests':
+        this.#shard.receiveRequests(message.frame, message.origin);
+        break;
+      case 'peerFrame':
+        this.#shard.receivePeerFrame(message.frame, message.fromNode);
+        break;
+      case 'openRegion':
+        this.#shard.openStoredRegion(message.regionId, message);
+    }
     this.#loop.wake();
   }
 
@@ -143,6 +156,9 @@ class WorkerThread {
     return {
       onLeader: (regionId, leaderNodeId, term) => this.#post({ kind: 'leader', regionId, leaderNodeId, term }),
       onNode: (nodeId, workers, bootEpoch) => this.#post({ kind: 'node', nodeId, workers, bootEpoch }),
+      onRegions: (regions) => this.#post({ kind: 'regions', regions }),
+      onNewborn: (regionId, campaigns) => this.#post({ kind: 'newborn', regionId, campaigns }),
+      onRegionGone: (regionId) => this.#post({ kind: 'regionGone', regionId }),
       onAnomaly: (what, error, regionId) =>
         this.#notice('error', error?.message ?? what, { what, regionId, code: error?.code }),
     };

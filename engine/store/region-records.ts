@@ -6,7 +6,7 @@
 import { MalformedRequest, StorageFailure } from '../../rpc/wire/errors.ts';
 import { decode, encode, mraft } from '../../rpc/wire/codec.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
-import { fromWireRegion, toWireRegion, type Region } from '../../rpc/wire/region.ts';
+import { LAST_SYSTEM_REGION_ID, fromWireRegion, toWireRegion, type Region } from '../../rpc/wire/region.ts';
 import {
   META_KIND,
   logRange,
@@ -19,7 +19,7 @@ import {
   type KeyInterval,
   type MetaKind,
 } from './keys.ts';
-import type { Store, StoreEntry, WriteBatch } from './port.ts';
+import type { Column, Store, StoreEntry, WriteBatch } from './port.ts';
 
 /** What a peer must remember before it answers a vote or an append. */
 export interface HardState {
@@ -73,22 +73,118 @@ function loadPosition(store: Store, kind: MetaKind, regionId: number): LogPositi
 
 // --- region state --------------------------------------------------------------------------------------------------
 
+/** merging: behind its PrepareMerge. applying: a staged snapshot is being put in the place of its data. */
+export type RegionPhase = 'normal' | 'merging' | 'applying';
+
+/** What a replica knows of its region beside the data; changes only with the applied index. */
+export interface RegionRecord {
+  readonly region: Region;
+  readonly phase: RegionPhase;
+  /** While merging: into which region, as it was then, what every peer of the source had, and the PrepareMerge's index. */
+  readonly merge: { readonly target: Region; readonly minIndex: number; readonly index: number } | undefined;
+  /** Regions that were merged into this one, the last ones only: late replicas of them can go. */
+  readonly absorbed: readonly number[];
+}
+
+const { RegionPhase: WirePhase } = mraft;
+const PHASE_TO_WIRE: Record<RegionPhase, mraft.RegionPhase> = {
+  normal: WirePhase.NORMAL,
+  merging: WirePhase.MERGING,
+  applying: WirePhase.APPLYING,
+};
+/** By their numbers on disk. */
+const PHASES: readonly RegionPhase[] = ['normal', 'merging', 'applying'];
+
+/** The record of a region that nothing happens to. */
+export function normalRecord(region: Region, absorbed: readonly number[] = []): RegionRecord {
+  return { region, phase: 'normal', merge: undefined, absorbed };
+}
+
+export function toWireRecord({ region, phase, merge, absorbed }: RegionRecord): mraft.IRegionRecord {
+  return {
+    region: toWireRegion(region),
+    phase: PHASE_TO_WIRE[phase],
+    absorbed: [...absorbed],
+    ...(merge
+      ? { merge: { target: toWireRegion(merge.target), minIndex: merge.minIndex }, mergeIndex: merge.index }
+      : {}),
+  };
+}
+
+export function fromWireRecord(wire: mraft.IRegionRecord): RegionRecord {
+  const { region, merge } = wire;
+  return {
+    region: fromWireRegion(region ?? {}),
+    phase: PHASES[wire.phase ?? 0] ?? 'normal',
+    merge: merge && {
+      target: fromWireRegion(merge.target ?? {}),
+      minIndex: merge.minIndex ?? 0,
+      index: wire.mergeIndex ?? 0,
+    },
+    absorbed: wire.absorbed ?? [],
+  };
+}
+
+export function putRegionRecord(batch: WriteBatch, record: RegionRecord): void {
+  const key = metaKey(META_KIND.regionState, record.region.regionId);
+  batch.put('meta', key, encode(mraft.RegionRecord, toWireRecord(record)));
+}
+
+export function loadRegionRecord(store: Store, regionId: number): RegionRecord | undefined {
+  const record = load(store, META_KIND.regionState, regionId, mraft.RegionRecord);
+  return record && fromWireRecord(record);
+}
+
+/** The record of every region of this node, by id. */
+export function listRegionRecords(store: Store): RegionRecord[] {
+  const found: RegionRecord[] = [];
+  for (const { key, value } of records(store, metaRange(META_KIND.regionState))) {
+    found.push(fromWireRecord(parse(mraft.RegionRecord, value, regionIdOf(key))));
+  }
+  return found;
+}
+
+/** A new region of this node. */
 export function putRegion(batch: WriteBatch, region: Region): void {
-  batch.put('meta', metaKey(META_KIND.regionState, region.regionId), encode(mraft.Region, toWireRegion(region)));
+  putRegionRecord(batch, normalRecord(region));
 }
 
 export function loadRegion(store: Store, regionId: number): Region | undefined {
-  const record = load(store, META_KIND.regionState, regionId, mraft.Region);
-  return record && fromWireRegion(record);
+  return loadRegionRecord(store, regionId)?.region;
 }
 
 /** Every region of this node, by id. */
 export function listRegions(store: Store): Region[] {
-  const regions: Region[] = [];
-  for (const { key, value } of records(store, metaRange(META_KIND.regionState))) {
-    regions.push(fromWireRegion(parse(mraft.Region, value, regionIdOf(key))));
+  return listRegionRecords(store).map(({ region }) => region);
+}
+
+// --- tombstones ----------------------------------------------------------------------------------------------------
+
+/** A replica that was removed: messages to this peer, and to those before it, bring nothing back. */
+export interface Tombstone {
+  readonly peerId: number;
+  /** As it was last known here. */
+  readonly region: Region;
+}
+
+export function putTombstone(batch: WriteBatch, { peerId, region }: Tombstone): void {
+  const record = encode(mraft.Tombstone, { peerId, region: toWireRegion(region) });
+  batch.put('meta', metaKey(META_KIND.tombstone, region.regionId), record);
+}
+
+export function loadTombstone(store: Store, regionId: number): Tombstone | undefined {
+  const record = load(store, META_KIND.tombstone, regionId, mraft.Tombstone);
+  return record && { peerId: record.peerId, region: fromWireRegion(record.region ?? {}) };
+}
+
+/** Of every region that was removed from this node and did not come back. */
+export function listTombstones(store: Store): Tombstone[] {
+  const found: Tombstone[] = [];
+  for (const { key, value } of records(store, metaRange(META_KIND.tombstone))) {
+    const { peerId, region } = parse(mraft.Tombstone, value, regionIdOf(key));
+    found.push({ peerId, region: fromWireRegion(region ?? {}) });
   }
-  return regions;
+  return found;
 }
 
 // --- sessions ------------------------------------------------------------------------------------------------------
@@ -126,6 +222,25 @@ export function deleteRecords(batch: WriteBatch, regionId: number): void {
   ] as const) {
     batch.delete('meta', metaKey(kind, regionId));
   }
+}
+
+/**
+ * Removes a replica for good. The records go first, in one synced batch that leaves a tombstone, so that a crash leaves
+ * rubbish (swept at the next start) and never a replica without its data.
+ */
+export function destroyReplica(store: Store, tombstone: Tombstone): void {
+  const { region } = tombstone;
+  const batch = store.createBatch();
+  deleteRecords(batch, region.regionId);
+  putTombstone(batch, tombstone);
+  store.write(batch, { sync: true });
+  store.deleteRange(dataColumn(region.regionId), region.startKey, region.endKey.length > 0 ? region.endKey : undefined);
+  for (const { column, start, end } of regionRanges(region.regionId)) store.deleteRange(column, start, end);
+}
+
+/** The column that holds the keys of a region. */
+export function dataColumn(regionId: number): Column {
+  return regionId <= LAST_SYSTEM_REGION_ID ? 'system' : 'data';
 }
 
 /** What of a region is removed by range, beside its data. */

@@ -102,6 +102,41 @@ export const LIMITS = {
   /** Largest payload of one entry; commands of several requests share an entry up to it. */
   entryBytes: 640 * KIB,
 
+  // --- a snapshot -------------------------------------------------------------------------------------------------
+  /** Keys and values of one chunk; one entry may pass it alone. Below `frameTargetBytes`, as a frame adds to it. */
+  snapshotChunkBytes: 192 * KIB,
+  snapshotChunkEntries: 8192,
+  /** Chunks of one snapshot that are sent and not acknowledged. */
+  snapshotWindowChunks: 8,
+  /** Snapshots that one node sends at once, and receives at once; divided among its workers, each has one at least. */
+  snapshotsSent: 4,
+  snapshotsReceived: 4,
+  /** How long a chunk may go unacknowledged before it is sent again, and how long a snapshot may stand still. */
+  snapshotResendMs: 1_000,
+  snapshotIdleMs: 10_000,
+  /** How long a leader waits before it tries a snapshot again that failed. */
+  snapshotRetryMs: 500,
+  /** Keys and values that one turn puts in the place of old ones. */
+  snapshotInstallBytesPerTurn: 384 * KIB,
+  /** Chunks of one snapshot: what a region may have. */
+  snapshotChunks: 1_000_000,
+  /** Snapshots that ended, and whose sender may not have heard so. */
+  snapshotsRemembered: 256,
+
+  // --- split and merge --------------------------------------------------------------------------------------------
+  /** Entries that a merge carries for peers of the source that are a little behind; they must fit one entry. */
+  mergeEntriesBytes: 384 * KIB,
+  /** Regions merged into another that it remembers. */
+  absorbedRegions: 256,
+  /** A page of a range that a consistency check hashes ends behind the entry that passes this. */
+  hashPageBytes: 256 * KIB,
+  /** Groups of pages that a leader tells its peers of; with the longest keys they must fit one entry. */
+  hashGroups: 48,
+  /** Pages of one consistency check that a replica remembers: of a larger region the rest is one page. */
+  hashPages: 65_536,
+  /** Keys that a leader remembers of its recent requests, to find where its traffic halves. */
+  sampledKeys: 128,
+
   // --- a store ----------------------------------------------------------------------------------------------------
   /** A batch that grew beyond this gives its memory back when it is cleared. */
   storeBatchRetainedBytes: 8 * MIB,

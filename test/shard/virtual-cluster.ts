@@ -6,6 +6,7 @@
 import { Shard } from '../../engine/shard/shard.ts';
 import type { ShardTransport } from '../../engine/shard/ports.ts';
 import { MemoryStore } from '../../engine/store/memory-store.ts';
+import { normalRecord } from '../../engine/store/region-records.ts';
 import { encodeCommand, type Call, type Operation } from '../../rpc/wire/command.ts';
 import { decode, encode, mraft } from '../../rpc/wire/codec.ts';
 import type { Region } from '../../rpc/wire/region.ts';
@@ -95,12 +96,15 @@ export class VirtualCluster {
         events: {
           onLeader: () => {},
           onNode: () => {},
+          onRegions: () => {},
+          onNewborn: (regionId, campaigns) => shard.openStoredRegion(regionId, { isNewborn: true, campaigns }),
+          onRegionGone: () => {},
           onAnomaly: (what, error) => node.anomalies.push(`${what}: ${error?.code} ${error?.message}`),
         },
       },
     );
     for (const region of this.regions) {
-      if (region.peers.some((peer) => peer.nodeId === node.nodeId)) shard.openRegion(region);
+      if (region.peers.some((peer) => peer.nodeId === node.nodeId)) shard.openRegion(normalRecord(region));
     }
     return shard;
   }

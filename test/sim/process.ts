@@ -8,9 +8,10 @@
 import { RouteTable } from '../../engine/node/route-table.ts';
 import { EventLoop, type LoopTimers } from '../../engine/shard/event-loop.ts';
 import type { ShardEnvironment } from '../../engine/shard/ports.ts';
+import { RangeLedger } from '../../engine/shard/range-ledger.ts';
 import { Shard } from '../../engine/shard/shard.ts';
 import { logIndexOf, META_KIND, readU64 } from '../../engine/store/keys.ts';
-import { listRegions, putRegion } from '../../engine/store/region-records.ts';
+import { putRegion } from '../../engine/store/region-records.ts';
 import { decode, encode, mraft } from '../../rpc/wire/codec.ts';
 import { StorageFailure } from '../../rpc/wire/errors.ts';
 import type { Region } from '../../rpc/wire/region.ts';
@@ -57,7 +58,7 @@ export class VirtualWorker implements Turn {
   #inPass = false;
   #dead = false;
 
-  constructor(process: VirtualProcess, number: number, regions: readonly Region[]) {
+  constructor(process: VirtualProcess, number: number) {
     this.process = process;
     this.#number = number;
     this.nodeId = process.nodeId;
@@ -98,7 +99,7 @@ export class VirtualWorker implements Turn {
       (error) => this.#onFailure(error),
       this.#loopTimers(),
     );
-    for (const region of regions) this.shard.openRegion(region);
+    this.shard.openOwnRegions();
     this.#loop.start();
     this.#giveBackLater();
   }
@@ -258,6 +259,18 @@ export class VirtualWorker implements Turn {
     return {
       onLeader: (regionId, leaderNodeId, term) => process.routes.noteLeader(regionId, leaderNodeId, term),
       onNode: (nodeId, workers) => process.routes.noteNode(nodeId, workers),
+      onRegions: (regions) => {
+        process.ledger.note(regions);
+        for (const region of regions) process.routes.learn(region);
+      },
+      onNewborn: (regionId, campaigns) => {
+        this.#world.at(this.#nowMs + THREAD_HOP_MS, () => {
+          const worker = process.workerOf(regionId);
+          worker?.shard.openStoredRegion(regionId, { isNewborn: true, campaigns });
+          worker?.wake();
+        });
+      },
+      onRegionGone: (regionId) => process.ledger.remove(regionId),
       onAnomaly: (what, error, regionId) => {
         if (this.isDead) return;
         const { nodeId } = process.node;
@@ -289,7 +302,7 @@ export class VirtualProcess implements Sender {
   readonly random: Random;
   readonly workerCount: number;
   readonly routes: RouteTable;
-  readonly regions: readonly Region[];
+  readonly ledger = new RangeLedger();
   readonly #workers: (VirtualWorker | undefined)[] = [];
   pausedUntilMs = 0;
   diedAtMs = Infinity;
@@ -301,8 +314,7 @@ export class VirtualProcess implements Sender {
     this.clock = clock;
     this.random = node.random;
     this.workerCount = workerCount;
-    this.regions = listRegions(node.disk.store);
-    this.routes = new RouteTable(node.nodeId, workerCount, this.regions);
+    this.routes = new RouteTable(node.nodeId, workerCount);
     for (let worker = 0; worker < workerCount; worker++) this.startWorker(worker);
   }
 
@@ -325,10 +337,7 @@ export class VirtualProcess implements Sender {
 
   startWorker(number: number): void {
     if (this.isDead || this.worker(number)) return;
-    const regions = this.regions.filter(
-      (region) => homeWorker(slotOfRegion(region.regionId), this.workerCount) === number,
-    );
-    this.#workers[number] = new VirtualWorker(this, number, regions);
+    this.#workers[number] = new VirtualWorker(this, number);
   }
 
   die(nowMs: number): void {

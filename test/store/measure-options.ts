@@ -29,14 +29,17 @@ const PUTS_PER_TURN = 1_000;
 const ENTRY_BYTES = Math.round((PUTS_PER_TURN / REGIONS) * 160);
 const NOISE_BYTES = 16 * MIB;
 
-const { log, data, meta } = DEFAULT_TUNING.columns;
+const { log, data, meta, ...others } = DEFAULT_TUNING.columns;
 const binding: ColumnTuning = { compression: true, cacheSize: 8 * MIB };
 const plain: ColumnTuning = { compression: false, cacheSize: data.cacheSize, optimize: 'point-lookup' };
 
 /** What differs from the default. */
 const CHOICES: Readonly<Record<string, Partial<RocksTuning>>> = {
   'as built': {},
-  "the binding's defaults": { columns: { log: binding, data: binding, meta: binding }, walCompression: true },
+  "the binding's defaults": {
+    columns: { log: binding, data: binding, meta: binding, ...others },
+    walCompression: true,
+  },
   'WAL compressed': { walCompression: true },
   'pipelined write': { pipelinedWrite: true },
   'one background thread': { parallelism: 1 },
@@ -53,11 +56,11 @@ const CHOICES: Readonly<Record<string, Partial<RocksTuning>>> = {
 };
 
 function withData(tuning: ColumnTuning): Partial<RocksTuning> {
-  return { columns: { log, data: tuning, meta } };
+  return { columns: { log, data: tuning, meta, ...others } };
 }
 
 function withLog(tuning: ColumnTuning): Partial<RocksTuning> {
-  return { columns: { log: tuning, data, meta } };
+  return { columns: { log: tuning, data, meta, ...others } };
 }
 
 function without(tuning: ColumnTuning, option: keyof ColumnTuning): ColumnTuning {
