@@ -604,7 +604,7 @@ export class Replica {
   handoverCandidates(): number[] {
     const status = this.raft.status();
     return status.progress
-      .filter((progress) => progress.peerId !== this.peerId && progress.recentlyActive)
+      .filter((progress) => progress.peerId !== this.peerId && progress.recentlyActive && !progress.learner)
       .sort((a, b) => b.match - a.match)
       .map((progress) => this.#nodeOfPeer.get(progress.peerId) ?? 0);
   }

@@ -6,9 +6,11 @@
 import { Shard } from '../../engine/shard/shard.ts';
 import type { ShardTransport } from '../../engine/shard/ports.ts';
 import { MemoryStore } from '../../engine/store/memory-store.ts';
-import { normalRecord } from '../../engine/store/region-records.ts';
+import { putRegion } from '../../engine/store/region-records.ts';
 import { encodeCommand, type Call, type Operation } from '../../rpc/wire/command.ts';
 import { decode, encode, mraft } from '../../rpc/wire/codec.ts';
+import type { RegionChange } from '../../engine/region/admin.ts';
+import type { MraftError } from '../../rpc/wire/errors.ts';
 import type { Region } from '../../rpc/wire/region.ts';
 
 export const CLUSTER = 'virtual';
@@ -46,7 +48,18 @@ export class VirtualCluster {
     const ids = Array.from({ length: options.nodes ?? 3 }, (_, i) => i + 1);
     this.#seed = options.seed ?? 1;
     this.regions = options.regions ?? [wholeRegion(ids)];
-    for (const nodeId of ids) this.#boot(nodeId, new MemoryStore(), 1);
+    for (const nodeId of ids) this.#boot(nodeId, this.#newStore(nodeId), 1);
+  }
+
+  /** The store of a node before its first start. */
+  #newStore(nodeId: number): MemoryStore {
+    const store = new MemoryStore();
+    const batch = store.createBatch();
+    for (const region of this.regions) {
+      if (region.peers.some((peer) => peer.nodeId === nodeId)) putRegion(batch, region);
+    }
+    store.write(batch, { sync: true });
+    return store;
   }
 
   #boot(nodeId: number, store: MemoryStore, bootEpoch: number): void {
@@ -103,9 +116,7 @@ export class VirtualCluster {
         },
       },
     );
-    for (const region of this.regions) {
-      if (region.peers.some((peer) => peer.nodeId === node.nodeId)) shard.openRegion(normalRecord(region));
-    }
+    shard.openOwnRegions();
     return shard;
   }
 
@@ -178,11 +189,28 @@ export class VirtualCluster {
     );
   }
 
+  /** The region as its leader has it; without a leader, as the cluster began with it. */
+  region(regionId = this.regions[0]!.regionId): Region {
+    const known = this.leader(regionId)?.shard.regionStatus(regionId)?.region;
+    return known ?? this.regions.find((candidate) => candidate.regionId === regionId) ?? this.regions[0]!;
+  }
+
+  /** Asks the leader for a change of its region, and waits until it is applied there. Undefined: it took effect. */
+  change(change: RegionChange, regionId = this.regions[0]!.regionId): MraftError | undefined {
+    const leader = this.elect(regionId);
+    let outcome: MraftError | 'none' | undefined = 'none';
+    leader.shard.changeRegion(regionId, this.region(regionId).epoch, change, (error) => (outcome = error));
+    this.settle();
+    for (let i = 0; i < 40 && outcome === 'none'; i++) this.pass(50);
+    if (outcome === 'none') throw new Error('the change does not end');
+    return outcome;
+  }
+
   // --- requests ----------------------------------------------------------------------------------------------------
 
   send(nodeId: number, request: mraft.IRequest): number {
     const id = this.#nextId++;
-    const region = this.regions.find((candidate) => candidate.regionId === request.regionId) ?? this.regions[0]!;
+    const region = this.region(request.regionId ?? undefined);
     const full = { regionId: region.regionId, epoch: region.epoch, timeoutMs: 1_000, ...request, id };
     const frame = encode(mraft.RequestFrame, { cluster: CLUSTER, requests: [full] });
     this.node(nodeId).shard.receiveRequests(frame, 'client');
