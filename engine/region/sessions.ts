@@ -1,7 +1,7 @@
 /**
  * Exactly once: which sequences of which session took effect in this region (thesis section 6.3, with a window of
  * calls in flight instead of one). It is replicated state: changed only by applying entries, in the same way on every
- * replica, stored with the data it guards, and it will move with the region.
+ * replica, stored with the data it guards, copied when the region splits and united when it is merged.
  *
  * A compare-and-swap that did not swap is remembered too: its caller may have heard so, and a second copy of the request
  * must not swap behind that answer.
@@ -81,8 +81,18 @@ export class Session {
     return low;
   }
 
-  encode(): Uint8Array {
-    const { floor, lastIndex } = this;
+  /** Takes in what another region decided for the same session: each call was decided by one of them, or by both alike. */
+  unite(other: Session): void {
+    this.raiseFloor(other.floor);
+    for (const seq of other.#applied) {
+      if (this.standing(seq) !== 'new') continue;
+      if (other.#refused.has(seq)) this.markRefused(seq);
+      else this.markApplied(seq);
+    }
+  }
+
+  encode(lastIndex = this.lastIndex): Uint8Array {
+    const { floor } = this;
     const applied = stepsOf(this.#applied, floor);
     const refused =
       this.#refused.size === 0
@@ -153,7 +163,7 @@ export class SessionTable {
     const key = name.toString('latin1');
     let session = this.#sessions.get(key);
     if (!session) {
-      if (name.length === ORDERED_SESSION_BYTES && Buffer.compare(name, this.#horizon) <= 0) return undefined;
+      if (this.#hasForgotten(name)) return undefined;
       session = new Session(Buffer.from(name));
       this.#sessions.set(key, session);
       if (this.#sessions.size > LIMITS.sessionsPerRegion) this.#forgetOne(session);
@@ -162,6 +172,60 @@ export class SessionTable {
     session.lastIndex = index;
     this.#dirty.add(session);
     return session;
+  }
+
+  // --- split and merge ---------------------------------------------------------------------------------------------
+
+  /**
+   * Everything that is remembered, for a region that begins with it; its log begins behind `index`, so that whoever writes
+   * there is younger than what is copied.
+   */
+  *copy(index: number): Generator<{ readonly name: Buffer; readonly record: Uint8Array }> {
+    for (const session of this.#sessions.values()) yield { name: session.name, record: session.encode(index) };
+    if (this.#horizon.length > 0) yield { name: Buffer.alloc(0), record: this.#horizon };
+  }
+
+  /**
+   * Takes in what the region that was merged by the entry at `index` remembers. A session that one of both has forgotten
+   * is forgotten by the whole, because what it did there is unknown.
+   */
+  unite(other: SessionTable, index: number): void {
+    const ours = [...this.#sessions.values()].filter((session) => other.#hasForgotten(session.name));
+    const known = [...other.#sessions].filter(([, theirs]) => !this.#hasForgotten(theirs.name));
+    for (const session of ours) this.#forget(session);
+    for (const [key, theirs] of known) {
+      let session = this.#sessions.get(key);
+      if (!session) this.#sessions.set(key, (session = new Session(theirs.name)));
+      session.unite(theirs);
+      session.lastIndex = index;
+      this.#dirty.add(session);
+    }
+    if (Buffer.compare(other.#horizon, this.#horizon) > 0) this.#raiseHorizon(other.#horizon);
+    const surplus = this.#sessions.size - LIMITS.sessionsPerRegion;
+    if (surplus <= 0) return;
+    const oldestFirst = [...this.#sessions.values()].sort(
+      (a, b) => a.lastIndex - b.lastIndex || Buffer.compare(a.name, b.name),
+    );
+    for (const session of oldestFirst.slice(0, surplus)) this.#forget(session);
+  }
+
+  /** Whether a session of that name, unknown here, may have been here. */
+  #hasForgotten(name: Buffer): boolean {
+    if (name.length !== ORDERED_SESSION_BYTES || this.#sessions.has(name.toString('latin1'))) return false;
+    return Buffer.compare(name, this.#horizon) <= 0;
+  }
+
+  #forget(session: Session): void {
+    this.#sessions.delete(session.name.toString('latin1'));
+    this.#dirty.delete(session);
+    this.#removed.push(session.name);
+    if (session.name.length !== ORDERED_SESSION_BYTES) return;
+    if (Buffer.compare(session.name, this.#horizon) > 0) this.#raiseHorizon(session.name);
+  }
+
+  #raiseHorizon(name: Buffer): void {
+    this.#horizon = name;
+    this.#horizonMoved = true;
   }
 
   /** Forgets the session with the lowest last index; the name decides between equals, so every replica picks the same. */
@@ -177,14 +241,7 @@ export class SessionTable {
         oldest = session;
       }
     }
-    if (!oldest) return;
-    this.#sessions.delete(oldest.name.toString('latin1'));
-    this.#dirty.delete(oldest);
-    this.#removed.push(oldest.name);
-    if (oldest.name.length === ORDERED_SESSION_BYTES && Buffer.compare(oldest.name, this.#horizon) > 0) {
-      this.#horizon = oldest.name;
-      this.#horizonMoved = true;
-    }
+    if (oldest) this.#forget(oldest);
   }
 
   /** Hands over what changed since the last commit, to be written with the data it guards. */
