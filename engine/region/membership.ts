@@ -111,7 +111,10 @@ function checkOne(region: Region, leaderPeerId: number, joint: boolean, change: 
     if (!known) throw refused(region, `it has no peer ${peerId}`);
     if (peerId === leaderPeerId) throw refused(region, `peer ${peerId} leads it: transfer the leadership first`);
     if (joint && known.role === 'voter') {
-      throw refused(region, `peer ${peerId} votes: a joint change demotes it to a learner, which is removed afterwards`);
+      throw refused(
+        region,
+        `peer ${peerId} votes: a joint change demotes it to a learner, which is removed afterwards`,
+      );
     }
     return;
   }

@@ -4,9 +4,12 @@
  * needs no confirmation while the lease holds, which is checked before and after it.
  */
 
+import { mraft } from '../../rpc/wire/codec.ts';
+import { InvalidArgument } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
-import type { Epoch } from '../../rpc/wire/region.ts';
+import type { Epoch, Region } from '../../rpc/wire/region.ts';
 import type { ReadState } from '../raft/index.ts';
+import { admitReadKeys } from './admission.ts';
 import type { Origin } from './ports.ts';
 
 export type ReadMode = 'linearizable' | 'lease' | 'stale';
@@ -32,6 +35,47 @@ export interface ReadRequest {
   readonly sizeBytes: number;
   /** Of this node's clock: from then on nobody waits for the answer. */
   readonly deadlineMs: number;
+}
+
+/**
+ * The read or scan of a client's request, checked against the region that it is asked of.
+ * @throws KeyEmpty, KeyTooLong, KeyNotInRegion, InvalidArgument
+ */
+export function readRequest(region: Region, origin: Origin, request: mraft.IRequest, nowMs: number): ReadRequest {
+  const { read, scan } = request;
+  const head = {
+    origin,
+    requestId: request.id ?? 0,
+    epoch: region.epoch,
+    deadlineMs: nowMs + (request.timeoutMs || LIMITS.timeoutMs),
+  };
+  if (read) {
+    const keys = read.keys ?? [];
+    admitReadKeys(region, keys);
+    const sizeBytes = keys.reduce((sum, key) => sum + key.length, 0);
+    return { ...head, mode: readMode(read.mode), keys, scan: undefined, sizeBytes };
+  }
+  const range = {
+    start: scan!.start ?? new Uint8Array(0),
+    end: scan!.end ?? new Uint8Array(0),
+    reverse: scan!.reverse ?? false,
+    limit: Math.min(scan!.limit || LIMITS.scanPageEntries, LIMITS.scanPageEntries),
+  };
+  const sizeBytes = range.start.length + range.end.length;
+  return { ...head, mode: readMode(scan!.mode), keys: undefined, scan: range, sizeBytes };
+}
+
+const { ReadMode: Wire } = mraft;
+const MODES = new Map<mraft.ReadMode, ReadMode>([
+  [Wire.LINEARIZABLE, 'linearizable'],
+  [Wire.LEASE, 'lease'],
+  [Wire.STALE, 'stale'],
+]);
+
+function readMode(mode: mraft.ReadMode | null | undefined): ReadMode {
+  const known = MODES.get(mode ?? Wire.LINEARIZABLE);
+  if (known === undefined) throw new InvalidArgument(`read mode ${mode} is unknown`, { field: 'mode' });
+  return known;
 }
 
 interface ConfirmedGroup {

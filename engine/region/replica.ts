@@ -3,7 +3,7 @@
  * It runs on one worker and is driven by that worker's turn; every method here is one step of a turn and returns at once.
  */
 
-import { mraft } from '../../rpc/wire/codec.ts';
+import type { mraft } from '../../rpc/wire/codec.ts';
 import { toWireError } from '../../rpc/wire/error-codec.ts';
 import {
   EpochNotMatch,
@@ -17,26 +17,23 @@ import {
   asMraftError,
 } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
-import { canVote, compareKeys, sameEpoch, type Epoch, type Region } from '../../rpc/wire/region.ts';
+import { canVote, sameEpoch, type Epoch, type Region } from '../../rpc/wire/region.ts';
 import { RaftNode } from '../raft/index.ts';
 import type { Entry, ProposeResult, RaftMessage, RaftStatus, Ready } from '../raft/index.ts';
 import { RegionLog } from '../store/log-store.ts';
-import type { ScanPage } from '../store/port.ts';
 import { listSessions, loadApplied, loadHardState, putHardState, type RegionRecord } from '../store/region-records.ts';
 import { PendingChanges, adminPayload, type ChangeDone, type RegionChange } from './admin.ts';
-import { admitCommand, admitReadKeys } from './admission.ts';
+import { admitCommand } from './admission.ts';
 import { Applier, type CommandOutcome } from './applier.ts';
 import { RegionChanges } from './changes.ts';
 import { checkMembershipChange, encodeMembershipChange, membershipOf } from './membership.ts';
 import type { Origin, ReplicaEnvironment, TurnBatches } from './ports.ts';
 import { ProposalQueue, type Proposal } from './proposals.ts';
-import { ReadQueue, type ReadRequest } from './reads.ts';
+import { ReadQueue, readRequest, type ReadRequest } from './reads.ts';
+import { RegionReader, answerBytes } from './reader.ts';
 import { RegionState } from './region-state.ts';
 import { SessionTable } from './sessions.ts';
 
-/** Most values that are looked up together; bounds what is in memory beyond one answer. */
-const KEYS_PER_LOOKUP = 64;
-const NO_VALUE: mraft.IValue = {};
 /** Where nobody waits, nobody is answered: a peer that stopped leading has told its callers so. */
 const NO_ANSWERS: (() => void)[] = [];
 
@@ -74,7 +71,7 @@ export class Replica {
   readonly #proposals = new ProposalQueue();
   readonly #reads = new ReadQueue();
   readonly #changes = new PendingChanges();
-  #keysPerLookup = KEYS_PER_LOOKUP;
+  readonly #reader: RegionReader;
   readonly #nodeOfPeer = new Map<number, number>();
   readonly #stats: ReplicaStats;
   #ready: Ready | undefined;
@@ -107,6 +104,7 @@ export class Replica {
     const hardState = loadHardState(store, regionId);
     const applied = loadApplied(store, regionId);
     this.#log = new RegionLog(store, regionId);
+    this.#reader = new RegionReader(store, this.state, stats);
     const sessions = SessionTable.load(listSessions(store, regionId));
     this.#applier = new Applier(store, this.state, sessions, this.#regionChanges(), applied, (error) =>
       env.onAnomaly(regionId, error),
@@ -231,7 +229,8 @@ export class Replica {
     try {
       this.#checkEpoch(request.epoch);
       if (request.write) this.#takeWrite(origin, id, request.write);
-      else if (request.read || request.scan) this.#takeRead(this.#readRequest(origin, id, request));
+      else if (request.read || request.scan)
+        this.#takeRead(readRequest(this.region, origin, request, this.#env.clock.nowMs()));
       else throw new InvalidArgument('a request is a write, a read or a scan', { field: 'body' });
     } catch (error) {
       this.#fail(origin, id, error);
@@ -272,26 +271,6 @@ export class Replica {
     if (!this.#reads.gather(request)) {
       throw new ServerBusy(`region ${this.regionId} has too many reads under way`, { regionId: this.regionId });
     }
-  }
-
-  #readRequest(origin: Origin, requestId: number, request: mraft.IRequest): ReadRequest {
-    const { read, scan } = request;
-    const { epoch } = this.region;
-    const deadlineMs = this.#env.clock.nowMs() + (request.timeoutMs || LIMITS.timeoutMs);
-    if (read) {
-      const keys = read.keys ?? [];
-      admitReadKeys(this.region, keys);
-      const sizeBytes = keys.reduce((sum, key) => sum + key.length, 0);
-      return { origin, requestId, epoch, mode: readMode(read.mode), keys, scan: undefined, sizeBytes, deadlineMs };
-    }
-    const range = {
-      start: scan!.start ?? new Uint8Array(0),
-      end: scan!.end ?? new Uint8Array(0),
-      reverse: scan!.reverse ?? false,
-      limit: Math.min(scan!.limit || LIMITS.scanPageEntries, LIMITS.scanPageEntries),
-    };
-    const sizeBytes = range.start.length + range.end.length;
-    return { origin, requestId, epoch, mode: readMode(scan!.mode), keys: undefined, scan: range, sizeBytes, deadlineMs };
   }
 
   #notLeader(): NotLeader {
@@ -469,7 +448,7 @@ export class Replica {
         return;
       }
       if (!this.#stillServes(request)) continue;
-      const response = this.#read(request);
+      const response = this.#reader.answer(request);
       sizeBytes += answerBytes(response);
       // The loop may have stalled between the first look at the lease and now: look again after the read.
       if (request.mode === 'lease' && !this.raft.hasLease(this.#env.clock.nowMs())) {
@@ -492,53 +471,6 @@ export class Replica {
       this.#fail(request.origin, request.requestId, error);
       return false;
     }
-  }
-
-  #read(request: ReadRequest): mraft.IResponse {
-    const { requestId: id, keys, scan } = request;
-    if (keys) {
-      this.#stats.pointReads += keys.length;
-      return { id, read: { values: this.#readValues(keys) } };
-    }
-    this.#stats.scans++;
-    const page = this.#scanPage(scan!);
-    return { id, scan: { entries: page.entries as mraft.IKeyValue[], more: page.more } };
-  }
-
-  /** The values of the keys, in their order, up to what fits a frame: at least one, perhaps not all. */
-  #readValues(keys: readonly Uint8Array[]): mraft.IValue[] {
-    const values: mraft.IValue[] = [];
-    let sizeBytes = 0;
-    while (values.length < keys.length) {
-      const to = values.length + this.#keysPerLookup;
-      const part = keys.length <= to && values.length === 0 ? keys : keys.slice(values.length, to);
-      for (const value of this.#env.store.getMany(this.state.column, part)) {
-        sizeBytes += value?.length ?? 0;
-        if (sizeBytes > LIMITS.readBytes && values.length > 0) {
-          // The rest was read for nothing, and will be again: large values are looked up by the few.
-          this.#keysPerLookup = Math.min(this.#keysPerLookup, values.length);
-          return values;
-        }
-        values.push(value === undefined ? NO_VALUE : { value });
-      }
-      if (part.length >= this.#keysPerLookup) this.#keysPerLookup = Math.min(KEYS_PER_LOOKUP, 2 * this.#keysPerLookup);
-    }
-    return values;
-  }
-
-  #scanPage(scan: NonNullable<ReadRequest['scan']>): ScanPage {
-    const { startKey, endKey } = this.region;
-    const gte = compareKeys(scan.start, startKey) > 0 ? scan.start : startKey;
-    const inner = scan.end.length > 0 && (endKey.length === 0 || compareKeys(scan.end, endKey) < 0);
-    const lt = inner ? scan.end : endKey;
-    if (lt.length > 0 && compareKeys(gte, lt) >= 0) return { entries: [], more: false };
-    return this.#env.store.scan(this.state.column, {
-      gte,
-      ...(lt.length > 0 ? { lt } : {}),
-      reverse: scan.reverse,
-      limit: scan.limit,
-      maxBytes: LIMITS.scanPageBytes,
-    });
   }
 
   // --- changes of the region ---------------------------------------------------------------------------------------
@@ -665,25 +597,4 @@ function fitToFrame(results: readonly mraft.ICallResult[]): mraft.ICallResult[] 
     if (sizeBytes <= LIMITS.readBytes || sizeBytes === result.current.length) return result;
     return { position: result.position ?? 0, error: toWireError(new ServerBusy('the answer did not fit, ask again')) };
   });
-}
-
-function readMode(mode: mraft.ReadMode | null | undefined): ReadRequest['mode'] {
-  switch (mode ?? mraft.ReadMode.LINEARIZABLE) {
-    case mraft.ReadMode.LINEARIZABLE:
-      return 'linearizable';
-    case mraft.ReadMode.LEASE:
-      return 'lease';
-    case mraft.ReadMode.STALE:
-      return 'stale';
-    default:
-      throw new InvalidArgument(`read mode ${mode} is unknown`, { field: 'mode' });
-  }
-}
-
-/** Keys and values in the answer to a read. */
-function answerBytes({ read, scan }: mraft.IResponse): number {
-  let sizeBytes = 0;
-  for (const { value } of read?.values ?? []) sizeBytes += value?.length ?? 0;
-  for (const { key, value } of scan?.entries ?? []) sizeBytes += (key?.length ?? 0) + (value?.length ?? 0);
-  return sizeBytes;
 }
