@@ -53,7 +53,7 @@ export interface Db extends Kv {
 
 /**
  * Opens a node; resolves when it serves. A region may still be electing its leader: calls wait for it.
- * @throws InvalidConfig (nothing was touched), DataDirMismatch, DataDirInUse, DataDirUnusable, DiskFull, StorageFailure
+ * @throws InvalidConfig (nothing was touched), DataDirMismatch, DataDirInUse, DataDirUnusable, Amnesia, DiskFull, StorageFailure
  */
 export async function open(options: OpenOptions): Promise<Db> {
   const config = parseOpenOptions(options);

@@ -11,6 +11,8 @@ import { WorkerPool } from '../shard/pool.ts';
 import { RangeLedger } from '../shard/range-ledger.ts';
 import type { FromWorker } from '../shard/port-messages.ts';
 import { nextBootEpoch, openDataDir } from '../store/data-dir.ts';
+import { checkFences } from '../store/fence.ts';
+import { prepareFences, readFences } from '../store/fence-file.ts';
 import type { Store } from '../store/port.ts';
 import { listRegions, listTombstones, loadRegion, putRegion, regionRanges } from '../store/region-records.ts';
 import { openRocks, type RocksOwner } from '../store/rocks-store.ts';
@@ -56,7 +58,7 @@ export class Node {
 
   /**
    * Starts a node; resolves when its workers serve (regions may still be without a leader).
-   * @throws DataDirMismatch, DataDirInUse, DataDirUnusable, DiskFull, StorageFailure, InvalidConfig
+   * @throws DataDirMismatch, DataDirInUse, DataDirUnusable, Amnesia, DiskFull, StorageFailure, InvalidConfig
    */
   static async start(config: NodeConfig, logger: Logger): Promise<Node> {
     let node: Node | undefined;
@@ -66,6 +68,8 @@ export class Node {
     try {
       const dataDir = openDataDir(config.dataDir, { cluster: config.cluster, nodeId: config.nodeId });
       owner = await openRocks({ dir: dataDir.storeDir });
+      checkFences(owner.store(), readFences(dataDir.dir));
+      prepareFences(dataDir.dir, config.workers);
       const bootEpoch = nextBootEpoch(dataDir.dir, Date.now());
       const store = owner.store();
       const regions = openRegions(store, config);
@@ -106,6 +110,7 @@ export class Node {
         timings: { electionTimeoutMs, heartbeatMs, maxClockDrift },
       },
       storeHandle: parts.owner.handle,
+      dataDir: config.dataDir,
       servers: config.nats,
       onMessage: (worker, message) => this.#onMessage(worker, message),
       onCrash: (worker, error, delayMs) =>

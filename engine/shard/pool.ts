@@ -14,6 +14,7 @@ export interface PoolOptions {
   /** Of every worker; `worker` is set by the pool. */
   readonly config: Omit<ShardConfig, 'worker'>;
   readonly storeHandle: bigint;
+  readonly dataDir: string;
   readonly servers: readonly string[];
   readonly onMessage: (worker: number, message: FromWorker) => void;
   /** A worker's thread died and is started again after `delayMs`. */
@@ -86,7 +87,7 @@ export class WorkerPool {
   }
 
   #launch(seat: Seat): void {
-    const { config, storeHandle, servers, onMessage } = this.#options;
+    const { config, storeHandle, dataDir, servers, onMessage } = this.#options;
     const data = new MessageChannel();
     const control = new MessageChannel();
     seat.dataPort = data.port1;
@@ -104,6 +105,7 @@ export class WorkerPool {
     const task: WorkerTask = {
       config: { ...config, worker: seat.worker },
       storeHandle,
+      dataDir,
       servers,
       dataPort: data.port2,
       controlPort: control.port2,

@@ -38,6 +38,8 @@ export interface WorkerTask {
   readonly config: ShardConfig;
   /** Of the node's database (store: attachRocks). */
   readonly storeHandle: bigint;
+  /** Where its fence is kept (store: FenceFile). */
+  readonly dataDir: string;
   /** Empty: a single node without a broker. */
   readonly servers: readonly string[];
   readonly dataPort: MessagePort;

@@ -3,6 +3,7 @@
 import type { Clock, Origin, Random, RegionTimings } from '../region/ports.ts';
 import type { Region } from '../../rpc/wire/region.ts';
 import type { MraftError } from '../../rpc/wire/errors.ts';
+import type { Fence } from '../store/fence.ts';
 import type { Store } from '../store/port.ts';
 
 export interface ShardTransport {
@@ -47,6 +48,8 @@ export interface ShardConfig {
 
 export interface ShardEnvironment {
   readonly store: Store;
+  /** Remembers what was synced, apart from the store; undefined in tests that lose nothing. */
+  readonly fence?: Fence;
   readonly clock: Clock;
   readonly random: Random;
   readonly transport: ShardTransport;

@@ -346,7 +346,9 @@ export class Shard {
 
   #writeDurable(batch: WriteBatch, sync: boolean): void {
     const startMs = this.#env.clock.nowMs();
+    if (sync) this.#env.fence?.addMark(batch);
     this.#env.store.write(batch, { sync });
+    if (sync) this.#env.fence?.pass();
     const tookMs = this.#env.clock.nowMs() - startMs;
     this.#stats.persistMs += tookMs;
     if (tookMs > this.#stats.slowestPersistMs) this.#stats.slowestPersistMs = tookMs;

@@ -3,6 +3,8 @@
  * clock) and runs its turns until it is told to stop. Piscina runs it as one task that does not end.
  */
 
+import { Fence } from '../store/fence.ts';
+import { FenceFile } from '../store/fence-file.ts';
 import { attachRocks, type RocksStore } from '../store/rocks-store.ts';
 import { connectLink, type Link } from '../../rpc/nats/index.ts';
 import { StorageFailure } from '../../rpc/wire/errors.ts';
@@ -26,6 +28,7 @@ export default async function runWorker(task: WorkerTask): Promise<void> {
 class WorkerThread {
   readonly #task: WorkerTask;
   readonly #store: RocksStore;
+  readonly #fence: FenceFile;
   readonly #shard: Shard;
   readonly #loop: EventLoop;
   #link: Link | undefined;
@@ -37,9 +40,11 @@ class WorkerThread {
     this.#task = task;
     this.#stoppedByCall = new Promise((resolve) => (this.#stop = resolve));
     this.#store = attachRocks(task.storeHandle);
+    this.#fence = new FenceFile(task.dataDir, task.config.worker);
     const clock = { nowMs: () => performance.now() };
     this.#shard = new Shard(task.config, {
       store: this.#store,
+      fence: new Fence(this.#store, task.config.worker, this.#fence),
       clock,
       random: Math.random,
       transport: this.#transport(),
@@ -185,6 +190,7 @@ class WorkerThread {
     clearInterval(this.#giveBackTimer);
     await this.#link?.close();
     await this.#store.close();
+    this.#fence.close();
     this.#task.dataPort.close();
     this.#task.controlPort.close();
   }

@@ -5,6 +5,7 @@
  *     boot          how often it was started; grows with every start
  *     cluster-id    which cluster of that name it belongs to; written once, when the node first heard it
  *     rocksdb/      the database
+ *     fence.<n>     how many batches worker n has synced; compared with the database at each start (fence.ts)
  *
  * Whose it is, is checked before the database is touched, so that a wrong flag cannot harm another node's data.
  */
@@ -13,7 +14,7 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 
-import { DataDirMismatch, DataDirUnusable, DiskFull, type MraftError } from '../../rpc/wire/errors.ts';
+import { Amnesia, DataDirMismatch, DataDirUnusable, DiskFull, type MraftError } from '../../rpc/wire/errors.ts';
 
 /** Version of everything that lies in the directory. */
 export const DATA_DIR_FORMAT = 1;
@@ -37,7 +38,7 @@ export interface DataDir {
 
 /**
  * Makes the directory this node's, or checks that it is. What another node or cluster wrote is not touched.
- * @throws DataDirMismatch with the `field` that differs, DataDirUnusable, DiskFull
+ * @throws DataDirMismatch with the `field` that differs, Amnesia, DataDirUnusable, DiskFull
  */
 export function openDataDir(dir: string, identity: DataDirIdentity): DataDir {
   const storeDir = path.join(dir, 'rocksdb');
@@ -146,9 +147,9 @@ function refuseForeignFiles(dir: string): void {
 /** A start is counted only when the database is open; so where one was counted and no database is, the data is gone. */
 function refuseLostDatabase(dir: string, storeDir: string): void {
   if (!fs.existsSync(path.join(dir, 'boot')) || fs.existsSync(path.join(storeDir, 'CURRENT'))) return;
-  throw new DataDirUnusable(
-    `the database in ${storeDir} is gone: a node must not come back without what it promised; ` +
-      'restore it, or join under a new node id with an empty directory',
+  throw new Amnesia(
+    `the database in ${storeDir} is gone, and with it what this node had acknowledged: ` +
+      `remove ${dir} and let the node join under a new id`,
     { field: 'dataDir' },
   );
 }
@@ -186,7 +187,8 @@ function syncDirectory(dir: string): void {
   }
 }
 
-function guarded<T>(dir: string, work: () => T): T {
+/** Runs file work of a data directory. @throws DataDirUnusable, DiskFull in place of the file system's errors */
+export function guarded<T>(dir: string, work: () => T): T {
   try {
     return work();
   } catch (error) {

@@ -31,6 +31,8 @@ export const META_KIND = {
   tombstone: 0x07,
   /** By node id: the incarnation of the data that this node was first heard with. */
   nodeIncarnation: 0x08,
+  /** By worker: how many batches it has synced (fence.ts). */
+  fenceMark: 0x09,
 } as const;
 
 export type MetaKind = (typeof META_KIND)[keyof typeof META_KIND];

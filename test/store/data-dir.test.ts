@@ -7,6 +7,7 @@ import { assert, suite } from '../harness.ts';
 import { nextBootEpoch, openDataDir, readClusterId, writeClusterId } from '../../engine/store/data-dir.ts';
 import { openRocks } from '../../engine/store/rocks-store.ts';
 import {
+  Amnesia,
   DataDirInUse,
   DataDirMismatch,
   DataDirUnusable,
@@ -124,7 +125,7 @@ test('whose database was removed is refused: the node must not forget what it pr
   removeDir(path.join(dir, 'rocksdb'));
   assert.instance(
     thrownBy(() => openDataDir(dir, NODE)),
-    DataDirUnusable,
+    Amnesia,
   );
 });
 
