@@ -20,13 +20,8 @@ import {
   type Region,
 } from '../../rpc/wire/region.ts';
 import { isJoint, type Entry } from '../raft/index.ts';
+import type { Absorbed } from '../store/region-records.ts';
 import { membershipOf } from './membership.ts';
-
-/** A region that was merged into another one, and the version that the other had from then on. */
-export interface Absorbed {
-  readonly regionId: number;
-  readonly version: number;
-}
 
 export interface PeerMatch {
   readonly peerId: number;

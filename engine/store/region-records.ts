@@ -83,7 +83,13 @@ export interface RegionRecord {
   /** While merging: into which region, as it was then, what every peer of the source had, and the PrepareMerge's index. */
   readonly merge: { readonly target: Region; readonly minIndex: number; readonly index: number } | undefined;
   /** Regions that were merged into this one, the last ones only: late replicas of them can go. */
-  readonly absorbed: readonly number[];
+  readonly absorbed: readonly Absorbed[];
+}
+
+/** A region that was merged into another one, and the version that the other had from then on. */
+export interface Absorbed {
+  readonly regionId: number;
+  readonly version: number;
 }
 
 const { RegionPhase: WirePhase } = mraft;
@@ -96,7 +102,7 @@ const PHASE_TO_WIRE: Record<RegionPhase, mraft.RegionPhase> = {
 const PHASES: readonly RegionPhase[] = ['normal', 'merging', 'applying'];
 
 /** The record of a region that nothing happens to. */
-export function normalRecord(region: Region, absorbed: readonly number[] = []): RegionRecord {
+export function normalRecord(region: Region, absorbed: readonly Absorbed[] = []): RegionRecord {
   return { region, phase: 'normal', merge: undefined, absorbed };
 }
 
@@ -121,7 +127,7 @@ export function fromWireRecord(wire: mraft.IRegionRecord): RegionRecord {
       minIndex: merge.minIndex ?? 0,
       index: wire.mergeIndex ?? 0,
     },
-    absorbed: wire.absorbed ?? [],
+    absorbed: (wire.absorbed ?? []).map(({ regionId, version }) => ({ regionId: regionId ?? 0, version: version ?? 0 })),
   };
 }
 

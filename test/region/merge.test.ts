@@ -8,9 +8,9 @@ import {
   judgeTarget,
   minIndexOf,
   raiseVersion,
-  type Absorbed,
 } from '../../engine/region/merge.ts';
 import { splitRegion } from '../../engine/region/split.ts';
+import type { Absorbed } from '../../engine/store/region-records.ts';
 import { encode, mraft } from '../../rpc/wire/codec.ts';
 import { encodeAdminPayload, encodePayload } from '../../rpc/wire/command.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
