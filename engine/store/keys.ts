@@ -88,6 +88,16 @@ export function logRange(regionId: number): KeyInterval {
   return { start: logKey(regionId, 0), end: logKey(regionId + 1, 0) };
 }
 
+/** The key of a part of a snapshot that is coming in. */
+export function stagingKey(regionId: number, sequence: number): Buffer {
+  return logKey(regionId, sequence);
+}
+
+/** All of a region's snapshot that is coming in. */
+export function stagingRange(regionId: number): KeyInterval {
+  return logRange(regionId);
+}
+
 /** The key of a region's record. */
 export function metaKey(kind: MetaKind, regionId: number): Buffer {
   const key = Buffer.allocUnsafe(1 + U64_BYTES);

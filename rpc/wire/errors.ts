@@ -100,6 +100,14 @@ export class NodeNotFound extends PermanentError {
 export class Amnesia extends PermanentError {
   readonly code = 'Amnesia';
 }
+/** A node cannot take a snapshot of a region now: too many are under way, or another region still holds its range. */
+export class SnapshotRefused extends RetryableError {
+  readonly code = 'SnapshotRefused';
+}
+/** A part of a snapshot is not what was sent, or not what may follow: the snapshot is given up, and nothing changed. */
+export class SnapshotCorrupt extends RetryableError {
+  readonly code = 'SnapshotCorrupt';
+}
 /** Nobody leads placement at the moment. */
 export class PlacementUnavailable extends RetryableError {
   readonly code = 'PlacementUnavailable';
@@ -211,6 +219,8 @@ const CLASSES = {
   NodeIdInUse,
   NodeNotFound,
   Amnesia,
+  SnapshotRefused,
+  SnapshotCorrupt,
   PlacementUnavailable,
   ServerBusy,
   DeadlineExceeded,

@@ -58,6 +58,8 @@ export const LIMITS = {
   /** Reads of one region that wait for a read index. */
   regionPendingReads: 8192,
   regionPendingReadBytes: 16 * MIB,
+  /** Read indexes that one leader is asked for by other replicas and has not proved. */
+  regionReadIndexAskers: 1024,
   /** Regions of one node. */
   regionsPerNode: 100_000,
   /** Workers of one node. */

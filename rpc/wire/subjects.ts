@@ -14,8 +14,8 @@ export function checkClusterName(cluster: unknown): string {
   throw new InvalidConfig('cluster must be 1 to 64 letters, digits, "-" or "_"', { field: 'cluster' });
 }
 
-/** What travels apart, so that one kind of traffic cannot hold up another. Snapshots get theirs with compaction. */
-export type Lane = 'raft';
+/** What travels apart, so that one kind of traffic cannot hold up another. */
+export type Lane = 'raft' | 'snap';
 
 export const subjects = {
   /** Frames of `from` for one worker of `to`. */
