@@ -67,7 +67,10 @@ export type MessageKind =
   | 'preVote'
   | 'preVoteResponse'
   | 'timeoutNow'
-  | 'snapshot';
+  | 'snapshot'
+  /** Between drivers: a replica asks its leader for a read index. The core never sees them. */
+  | 'readIndex'
+  | 'readIndexResponse';
 
 /** One message between two peers of a region. Fields that a kind does not use are 0, false or empty. */
 export interface RaftMessage {

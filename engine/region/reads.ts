@@ -12,7 +12,8 @@ import type { ReadState } from '../raft/index.ts';
 import { admitReadKeys } from './admission.ts';
 import type { Origin } from './ports.ts';
 
-export type ReadMode = 'linearizable' | 'lease' | 'stale';
+/** replica: as linearizable, but whoever is asked serves it, at a read index of the leader. */
+export type ReadMode = 'linearizable' | 'lease' | 'stale' | 'replica';
 
 export interface ScanRange {
   readonly start: Uint8Array;
@@ -70,6 +71,7 @@ const MODES = new Map<mraft.ReadMode, ReadMode>([
   [Wire.LINEARIZABLE, 'linearizable'],
   [Wire.LEASE, 'lease'],
   [Wire.STALE, 'stale'],
+  [Wire.REPLICA, 'replica'],
 ]);
 
 function readMode(mode: mraft.ReadMode | null | undefined): ReadMode {
@@ -90,9 +92,14 @@ export class ReadQueue {
   #lease: ReadRequest[] = [];
   #ready: ReadRequest[] = [];
   #waiting: ConfirmedGroup[] = [];
-  #nextId = 1;
+  #nextId: number;
   #count = 0;
   #sizeBytes = 0;
+
+  /** `firstId`: of its groups. Other replicas are asked under these ids, so those of an earlier life must not come again. */
+  constructor(firstId = 1) {
+    this.#nextId = firstId;
+  }
 
   get count(): number {
     return this.#count;
@@ -145,6 +152,11 @@ export class ReadQueue {
     this.#waiting.push({ id, requests: this.#linearizable, index: undefined });
     this.#linearizable = [];
     return id;
+  }
+
+  /** An id for a read index that is asked for on behalf of another replica. */
+  takeId(): number {
+    return this.#nextId++;
   }
 
   confirm(states: readonly ReadState[]): void {

@@ -29,6 +29,7 @@ import { RegionChanges } from './changes.ts';
 import { checkMembershipChange, encodeMembershipChange, membershipOf } from './membership.ts';
 import type { Origin, ReplicaEnvironment, TurnBatches } from './ports.ts';
 import { ProposalQueue, type Proposal } from './proposals.ts';
+import { ReadIndexService, readIndexMessage } from './read-index-service.ts';
 import { ReadQueue, readRequest, type ReadRequest } from './reads.ts';
 import { RegionReader, answerBytes } from './reader.ts';
 import { RegionState } from './region-state.ts';
@@ -69,7 +70,8 @@ export class Replica {
   readonly #log: RegionLog;
   readonly #applier: Applier;
   readonly #proposals = new ProposalQueue();
-  readonly #reads = new ReadQueue();
+  readonly #reads: ReadQueue;
+  readonly #readIndexes = new ReadIndexService();
   readonly #changes = new PendingChanges();
   readonly #reader: RegionReader;
   readonly #nodeOfPeer = new Map<number, number>();
@@ -104,6 +106,7 @@ export class Replica {
     const hardState = loadHardState(store, regionId);
     const applied = loadApplied(store, regionId);
     this.#log = new RegionLog(store, regionId);
+    this.#reads = new ReadQueue(1 + Math.floor(env.random() * 2 ** 30) * 2 ** 20);
     this.#reader = new RegionReader(store, this.state, stats);
     const sessions = SessionTable.load(listSessions(store, regionId));
     this.#applier = new Applier(store, this.state, sessions, this.#regionChanges(), applied, (error) =>
@@ -197,6 +200,7 @@ export class Replica {
   isRunDue(nowMs: number): boolean {
     return (
       this.#run !== undefined ||
+      this.#reads.count > 0 ||
       this.#unapplied.length >= LIMITS.laggingRunEntries ||
       this.#unappliedBytes >= LIMITS.laggingRunBytes ||
       nowMs - this.#laggingSinceMs >= LIMITS.laggingRunMs
@@ -208,8 +212,22 @@ export class Replica {
   step(message: RaftMessage, nowMs: number): void {
     // A snapshot is nothing without its data, which does not travel yet.
     if (message.kind === 'snapshot') return;
+    if (message.kind === 'readIndex') return this.#onReadIndex(message, nowMs);
+    if (message.kind === 'readIndexResponse') return this.#onReadIndexResponse(message);
     if (message.kind === 'vote' || message.kind === 'preVote') this.#noticeStranger(message.from);
     this.raft.step(message, nowMs);
+  }
+
+  /** A replica asks for a read index; who does not lead keeps silent, and the reader tries again elsewhere. */
+  #onReadIndex(message: RaftMessage, nowMs: number): void {
+    if (!this.isLeader || this.state.phase !== 'normal') return;
+    const id = this.#reads.takeId();
+    if (this.#readIndexes.await(id, message)) this.raft.readIndex(id, nowMs);
+  }
+
+  #onReadIndexResponse({ context: id, index }: RaftMessage): void {
+    this.#reads.confirm([{ id, index }]);
+    this.#reads.release(this.#applier.appliedIndex);
   }
 
   /** A peer that wants to be elected and does not belong to the region may have been removed and not know it. */
@@ -266,7 +284,8 @@ export class Replica {
   }
 
   #takeRead(request: ReadRequest): void {
-    if (request.mode !== 'stale' && !this.isLeader) throw this.#notLeader();
+    const anyone = request.mode === 'stale' || (request.mode === 'replica' && this.raft.leader !== 0);
+    if (!anyone && !this.isLeader) throw this.#notLeader();
     this.#checkPhase();
     if (!this.#reads.gather(request)) {
       throw new ServerBusy(`region ${this.regionId} has too many reads under way`, { regionId: this.regionId });
@@ -318,7 +337,14 @@ export class Replica {
     else this.#reads.demoteLease();
     const id = this.#reads.closeGroup();
     if (id === 0) return;
-    if (!this.raft.readIndex(id, nowMs).ok) this.#failReads();
+    if (this.isLeader) this.raft.readIndex(id, nowMs);
+    else this.#askLeader(id);
+  }
+
+  #askLeader(id: number): void {
+    const { leader, term } = this.raft;
+    if (leader === 0) return this.#failReads();
+    this.#send([readIndexMessage('readIndex', this.peerId, leader, term, id)]);
   }
 
   // --- steps 4 to 8: what the core wants done ----------------------------------------------------------------------
@@ -328,6 +354,9 @@ export class Replica {
     if (!this.raft.hasReady()) return false;
     this.#ready = this.raft.ready(nowMs);
     this.#send(this.#ready.messages);
+    if (this.#readIndexes.count > 0) {
+      this.#send(this.#readIndexes.confirmed(this.#ready.readStates, this.peerId, this.raft.term));
+    }
     if (!this.isLagging) this.#laggingSinceMs = nowMs;
     for (const entry of this.#ready.committed) {
       this.#unapplied.push(entry);
@@ -372,6 +401,7 @@ export class Replica {
    */
   apply(batches: TurnBatches, answers: (() => void)[]): void {
     this.#reads.confirm(this.#ready!.readStates);
+
     const isAwaited = this.isLeader || this.#reads.count > 0 || this.#unappliedBytes >= LIMITS.laggingBytes;
     while (isAwaited && this.isLagging && this.#applyRun(Infinity, batches, answers));
     this.#ready = undefined;
@@ -385,6 +415,8 @@ export class Replica {
   applyLagging(batches: TurnBatches, mostBytes: number): number {
     const before = this.#unappliedBytes;
     if (this.isLagging) this.#applyRun(mostBytes, batches, NO_ANSWERS);
+    // They are served in the next turn, behind the write of what they see.
+    this.#reads.release(this.#applier.appliedIndex);
     return before - this.#unappliedBytes;
   }
 
@@ -546,6 +578,8 @@ export class Replica {
     if (this.#leads && role !== 'leader') this.#failAll();
     this.#leads = role === 'leader';
     if (leader === this.#toldLeader && term === this.#toldTerm) return;
+    // Who was asked for a read index may lead no more.
+    if (!this.#leads) this.#failReads();
     this.#toldLeader = leader;
     this.#toldTerm = term;
     this.#env.onLeader(this.regionId, this.leaderNodeId, term);
@@ -561,6 +595,7 @@ export class Replica {
     const error = this.#notLeader();
     for (const proposal of this.#proposals.takeAll()) this.#fail(proposal.origin, proposal.requestId, error);
     for (const done of this.#changes.takeAll()) done(error);
+    this.#readIndexes.clear();
     this.#failReads();
   }
 

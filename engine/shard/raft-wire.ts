@@ -17,6 +17,8 @@ const TO_WIRE: Record<MessageKind, mraft.MessageKind> = {
   preVoteResponse: Wire.PRE_VOTE_RESPONSE,
   timeoutNow: Wire.TIMEOUT_NOW,
   snapshot: Wire.SNAPSHOT,
+  readIndex: Wire.READ_INDEX,
+  readIndexResponse: Wire.READ_INDEX_RESPONSE,
 };
 const FROM_WIRE = new Map<number, MessageKind>(
   Object.entries(TO_WIRE).map(([kind, wire]) => [wire, kind as MessageKind]),

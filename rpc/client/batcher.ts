@@ -77,7 +77,7 @@ export class Batcher {
   /** Takes a call that lies in `route` alone; it leaves with the next frame to whoever answers it. */
   enqueue(call: PendingCall, route: Route): void {
     call.route = route;
-    const lane = this.#lane(isStaleRead(call) ? this.#router.staleLaneOf(route) : this.#router.laneOf(route));
+    const lane = this.#lane(isForAnyone(call) ? this.#router.staleLaneOf(route) : this.#router.laneOf(route));
     lane.push(call);
     this.#markDirty(lane);
   }
@@ -160,7 +160,7 @@ export class Batcher {
   #isMisrouted(call: PendingCall, lane: Lane): boolean {
     const route = call.route!;
     if (route.replaced) return true;
-    return !isStaleRead(call) && this.#router.laneOf(route) !== lane.key;
+    return !isForAnyone(call) && this.#router.laneOf(route) !== lane.key;
   }
 
   #place(call: PendingCall, lane: Lane, requests: Request[], open: Map<Route, Request[]>): void {
@@ -295,6 +295,7 @@ export class Batcher {
   }
 }
 
-function isStaleRead(call: PendingCall): boolean {
-  return call.kind !== 'write' && call.mode === 'stale';
+/** Any replica may answer it. */
+function isForAnyone(call: PendingCall): boolean {
+  return call.kind !== 'write' && (call.mode === 'stale' || call.mode === 'replica');
 }

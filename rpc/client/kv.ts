@@ -8,9 +8,10 @@ export type Value = Uint8Array | string;
  * How fresh a read is.
  * - `linearizable`: sees every write that was acknowledged before the read began; costs a round to a majority.
  * - `lease`: the same as long as clocks run at the same speed within the configured drift; answered by the leader alone.
+ * - `replica`: as linearizable, but answered by any replica, learners too: one small message to the leader, which reads nothing.
  * - `stale`: what some replica has applied; may lag, never goes through the leader on purpose.
  */
-export type ReadMode = 'linearizable' | 'lease' | 'stale';
+export type ReadMode = 'linearizable' | 'lease' | 'stale' | 'replica';
 
 export interface CallOptions {
   /** How long the call may take, retries included. Default 10,000. */

@@ -17,6 +17,7 @@ const WIRE_MODE: Record<ReadMode, mraft.ReadMode> = {
   linearizable: mraft.ReadMode.LINEARIZABLE,
   lease: mraft.ReadMode.LEASE,
   stale: mraft.ReadMode.STALE,
+  replica: mraft.ReadMode.REPLICA,
 };
 
 export class Request {

@@ -43,7 +43,7 @@ const FIELDS: Record<Verb, { required: readonly Field[]; optional: readonly Fiel
 
 /** Fields whose bytes are text under their name, and base64 under their name and "64". */
 const BYTES = new Set<string>(['key', 'value', 'expected', 'gt', 'gte', 'lt', 'lte', 'start', 'end']);
-const READ_MODES = new Set<unknown>(['linearizable', 'lease', 'stale']);
+const READ_MODES = new Set<unknown>(['linearizable', 'lease', 'stale', 'replica']);
 
 /** @throws UnknownVerb */
 export function checkVerb(verb: string): Verb {
@@ -183,7 +183,7 @@ const WIRE_FIELDS: readonly Field[] = [
   'seq',
   'timeoutMs',
 ];
-const READ_MODE: readonly ReadMode[] = ['linearizable', 'lease', 'stale'];
+const READ_MODE: readonly ReadMode[] = ['linearizable', 'lease', 'stale', 'replica'];
 
 /** @throws MalformedRequest, InvalidArgument (the field is named) */
 export function parseProtobufRequest(verb: Verb, payload: Uint8Array): ServiceRequest {

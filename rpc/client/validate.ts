@@ -58,8 +58,8 @@ export function checkTimeout(timeoutMs: unknown, fallbackMs: number, field = 'ti
 /** @throws InvalidArgument */
 export function checkReadMode(mode: unknown): ReadMode {
   if (mode === undefined) return 'linearizable';
-  if (mode === 'linearizable' || mode === 'lease' || mode === 'stale') return mode;
-  throw new InvalidArgument('read must be "linearizable", "lease" or "stale"', { field: 'read' });
+  if (mode === 'linearizable' || mode === 'lease' || mode === 'stale' || mode === 'replica') return mode;
+  throw new InvalidArgument('read must be "linearizable", "lease", "stale" or "replica"', { field: 'read' });
 }
 
 export interface CheckedKeys {

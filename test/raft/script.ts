@@ -329,6 +329,8 @@ function describeMessage(message: RaftMessage): string {
     case 'preVoteResponse':
       return `${head} ${message.reject ? 'rejected' : 'granted'}`;
     case 'timeoutNow':
+    case 'readIndex':
+    case 'readIndexResponse':
       return head;
     case 'snapshot':
       return `${head} of=${index}/${logTerm}${round} (${describeMembership(message.membership!)})`;

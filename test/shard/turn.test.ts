@@ -63,6 +63,40 @@ test('a stale read is served by a follower', () => {
   assert.is(cluster.value(followers[0]!, 'a', mraft.ReadMode.STALE), '1');
 });
 
+test('a replica serves a linearizable read at the read index of its leader', () => {
+  const { cluster, leader, followers } = elected();
+  for (let i = 0; i < 20; i++) {
+    assert.ok(cluster.put(leader, 'a', `${i}`)?.write);
+    for (const follower of followers) assert.is(cluster.value(follower, 'a', mraft.ReadMode.REPLICA), `${i}`);
+    assert.is(cluster.value(leader, 'a', mraft.ReadMode.REPLICA), `${i}`);
+  }
+});
+
+test('a replica that does not reach its leader serves no linearizable read', () => {
+  const { cluster, leader, followers } = elected();
+  const apart = followers[0]!;
+  cluster.put(leader, 'a', 'old');
+  cluster.loses = (frame) => frame.to === apart || frame.from === apart;
+  cluster.put(leader, 'a', 'new');
+  const id = cluster.send(apart, { read: { mode: mraft.ReadMode.REPLICA, keys: [text('a')] } });
+  cluster.pass(5_000);
+  assert.is(cluster.node(apart).responses.get(id)?.error?.code, 'NotLeader');
+});
+
+test('a leader that was deposed gives no read index', () => {
+  const { cluster, leader, followers } = elected();
+  const [asker, other] = followers as [number, number];
+  cluster.put(leader, 'a', 'old');
+  // The asker and its old leader are together on the wrong side.
+  cluster.loses = (frame) => frame.to === leader && frame.from === other;
+  const id = cluster.send(asker, { read: { mode: mraft.ReadMode.REPLICA, keys: [text('a')] } });
+  cluster.loses = (frame) => [frame.to, frame.from].includes(leader) && frame.to !== asker;
+  cluster.settle();
+  assert.is(cluster.node(asker).responses.get(id), undefined);
+  cluster.pass(5_000);
+  assert.is(cluster.node(asker).responses.get(id)?.error?.code, 'NotLeader');
+});
+
 test('a linearizable read is not answered by a leader that lost its quorum', () => {
   const { cluster, leader } = elected();
   cluster.put(leader, 'a', 'old');
@@ -292,8 +326,8 @@ test('hostile frames of peers are dropped and counted, and the region serves on'
   shard.receivePeerFrame(frame({ cluster: 'other' }), from);
   shard.receivePeerFrame(frame({ fromNode: 99 }), from);
   shard.receivePeerFrame(frame({ bootEpoch: 0 }), from);
-  shard.receivePeerFrame(frame({ messages: [{ ...message, regionId: 77 }] }), from);
-  shard.receivePeerFrame(frame({ messages: [{ ...message, from: 5 }] }), from);
+  shard.receivePeerFrame(frame({ messages: [{ ...message, regionId: 77, kind: mraft.MessageKind.VOTE }] }), from);
+  shard.receivePeerFrame(frame({ messages: [{ ...message, from: followers[1]! * 10 }] }), from);
   shard.receivePeerFrame(frame({ messages: [{ ...message, kind: 99 as mraft.MessageKind }] }), from);
   shard.receivePeerFrame(
     frame({ messages: [{ ...message, entries: [{ term: 9, index: 4, data: text('x') }] }] }),

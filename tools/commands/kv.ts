@@ -183,7 +183,9 @@ function deleteRangeCommand(): Command {
 function withReadFlags(command: Command): Command {
   return withClusterFlags(command)
     .addOption(
-      new Option('--read <mode>', 'how fresh').choices(['linearizable', 'lease', 'stale']).default('linearizable'),
+      new Option('--read <mode>', 'how fresh')
+        .choices(['linearizable', 'lease', 'stale', 'replica'])
+        .default('linearizable'),
     )
     .option('--json', 'answer in JSON; bytes that are no UTF-8 as base64 in key64, value64');
 }
