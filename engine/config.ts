@@ -46,6 +46,8 @@ export interface OpenOptions {
   readonly tickMs?: number;
   /** How much faster or slower another node's clock may run, as a share: leases are shortened by it. Default: 0.1. */
   readonly maxClockDrift?: number;
+  /** A region that has had nothing to do for so long goes to sleep until it has; 0: never. Default: 5,000. */
+  readonly hibernateAfterMs?: number;
   /** Where Prometheus finds the metrics on 127.0.0.1; 0: any free port. Default: nowhere. */
   readonly metricsPort?: number;
   /** Default: `warn`. Ignored by a `logger` of one's own. */
@@ -70,6 +72,7 @@ export interface NodeConfig {
   readonly heartbeatMs: number;
   readonly tickMs: number;
   readonly maxClockDrift: number;
+  readonly hibernateAfterMs: number;
   readonly metricsPort: number | undefined;
   readonly logLevel: LogLevel;
   readonly logger: Logger | undefined;
@@ -88,6 +91,7 @@ const FIELDS: ReadonlySet<string> = new Set<keyof OpenOptions>([
   'heartbeatMs',
   'tickMs',
   'maxClockDrift',
+  'hibernateAfterMs',
   'metricsPort',
   'logLevel',
   'logger',
@@ -111,6 +115,9 @@ export function parseOpenOptions(raw: unknown): NodeConfig {
     workers: integer('workers', options['workers'], 1, LIMITS.workersPerNode) ?? defaultWorkers(),
     ...parseRegions(options['regions'], options['splitKeys']),
     ...parseTimes(options),
+    hibernateAfterMs:
+      integer('hibernateAfterMs', options['hibernateAfterMs'], 0, LIMITS.longestHibernateAfterMs) ??
+      DEFAULTS.hibernateAfterMs,
     metricsPort: integer('metricsPort', options['metricsPort'], 0, 65_535),
     logLevel: parseLogLevel(options['logLevel']),
     logger: parseLogger(options['logger']),

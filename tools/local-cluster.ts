@@ -23,6 +23,8 @@ export interface LocalClusterOptions {
   readonly brokerUrl?: string;
   readonly electionTimeoutMs?: number;
   readonly heartbeatMs?: number;
+  /** Default: that of `mraft serve`. */
+  readonly hibernateAfterMs?: number;
   /** Where every node serves its metrics; only 0, any free port, is of use for several. Default: nowhere. */
   readonly metricsPort?: number;
   /** Default `info`; the logs are files. */
@@ -126,6 +128,7 @@ function makeNodes(options: LocalClusterOptions, { dir, cluster, url }: Place): 
       '--workers': options.workers,
       '--election-timeout-ms': options.electionTimeoutMs,
       '--heartbeat-ms': options.heartbeatMs,
+      '--hibernate-after-ms': options.hibernateAfterMs,
       '--metrics': options.metricsPort,
       '--log-level': options.logLevel,
     };

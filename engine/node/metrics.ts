@@ -26,12 +26,15 @@ const COUNTERS: readonly (readonly [name: string, field: NumberField, help: stri
   ['mraft_peer_frames_refused_total', 'peerFramesRefused', 'Frames to peers that the connection did not take'],
   ['mraft_peer_bytes_sent_total', 'peerBytesSent', 'Bytes sent to peers'],
   ['mraft_leader_transfers_total', 'transfers', 'Leaderships handed over on purpose'],
+  ['mraft_wake_ups_total', 'wakeUps', 'Sleeping replicas that were woken'],
+  ['mraft_nodes_lost_total', 'nodesLost', 'Times that a worker took another node for lost'],
   ['mraft_worker_restarts_total', 'workerRestarts', 'Worker threads started again after a crash'],
   ['mraft_anomalies_total', 'anomalies', 'Things that should not be and were contained'],
 ];
 
 const GAUGES: readonly (readonly [name: string, field: NumberField, help: string])[] = [
   ['mraft_regions', 'regions', 'Replicas on this node'],
+  ['mraft_awake_regions', 'awake', 'Replicas on this node that do not sleep'],
   ['mraft_leaders', 'leaders', 'Regions led by this node'],
   ['mraft_regions_without_leader', 'leaderlessRegions', 'Regions of which this node knows no leader'],
   ['mraft_workers', 'workers', 'Worker threads'],

@@ -98,7 +98,7 @@ export class Node {
     this.#bootEpoch = parts.bootEpoch;
     this.#metrics = parts.metrics;
     this.failed = new Promise((resolve) => (this.#fail = resolve));
-    const { cluster, nodeId, workers, tickMs, electionTimeoutMs, heartbeatMs, maxClockDrift } = config;
+    const { cluster, nodeId, workers, tickMs, electionTimeoutMs, heartbeatMs, maxClockDrift, hibernateAfterMs } = config;
     this.#pool = new WorkerPool({
       config: {
         cluster,
@@ -107,7 +107,7 @@ export class Node {
         tickMs,
         bootEpoch: parts.bootEpoch,
         incarnation: parts.incarnation,
-        timings: { electionTimeoutMs, heartbeatMs, maxClockDrift },
+        timings: { electionTimeoutMs, heartbeatMs, maxClockDrift, hibernateAfterMs },
       },
       storeHandle: parts.owner.handle,
       dataDir: config.dataDir,

@@ -27,6 +27,8 @@ export interface RegionTimings {
   readonly heartbeatMs: number;
   /** How much faster or slower than this node's clock another's may run: 0.1 is a tenth. */
   readonly maxClockDrift: number;
+  /** How long a region has nothing to do before it sleeps; 0: it never does. */
+  readonly hibernateAfterMs: number;
 }
 
 export interface ReplicaEnvironment {

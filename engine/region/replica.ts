@@ -124,7 +124,7 @@ export class Replica {
         maxUncommittedBytes: LIMITS.uncommittedBytes,
         entryCacheBytes: LIMITS.entryCacheBytes,
         maxApplyBytes: LIMITS.applyBytes,
-        hibernateAfterMs: 0,
+        hibernateAfterMs: timings.hibernateAfterMs,
         random: env.random,
       },
       {
@@ -168,6 +168,31 @@ export class Replica {
   /** The node that leads, as far as this replica knows; 0: unknown. */
   get leaderNodeId(): number {
     return this.#nodeOfPeer.get(this.raft.leader) ?? 0;
+  }
+
+  /** It tells nobody that it is there, until something wakes it. */
+  get isAsleep(): boolean {
+    return this.raft.isHibernating;
+  }
+
+  /** Whether the passing of time means anything to it. */
+  get needsTicks(): boolean {
+    return !this.isAsleep || this.state.phase !== 'normal' || this.#reads.count > 0;
+  }
+
+  /** Whether the voters on other nodes than these can elect a leader. */
+  hasQuorumWithout(lostNodes: ReadonlySet<number>): boolean {
+    const voters = this.region.peers.filter((peer) => peer.role !== 'learner');
+    return voters.filter((peer) => !lostNodes.has(peer.nodeId)).length * 2 > voters.length;
+  }
+
+  /** The node of its leader is lost: wakes it to elect another one. */
+  leaderNodeLost(nowMs: number): void {
+    this.raft.reportNodeLost(this.raft.leader, nowMs);
+  }
+
+  wake(nowMs: number): void {
+    this.raft.wake(nowMs);
   }
 
   nodeOfPeer(peerId: number): number | undefined {
@@ -269,7 +294,7 @@ export class Replica {
   }
 
   #takeWrite(origin: Origin, requestId: number, bytes: Uint8Array): void {
-    if (!this.isLeader) throw this.#notLeader();
+    if (!this.isLeader) throw this.#refuseAsFollower();
     this.#checkPhase();
     const command = admitCommand(this.region, bytes);
     if (!this.#proposals.gather({ origin, requestId, command })) {
@@ -285,11 +310,17 @@ export class Replica {
 
   #takeRead(request: ReadRequest): void {
     const anyone = request.mode === 'stale' || (request.mode === 'replica' && this.raft.leader !== 0);
-    if (!anyone && !this.isLeader) throw this.#notLeader();
+    if (!anyone && !this.isLeader) throw this.#refuseAsFollower();
     this.#checkPhase();
     if (!this.#reads.gather(request)) {
       throw new ServerBusy(`region ${this.regionId} has too many reads under way`, { regionId: this.regionId });
     }
+  }
+
+  /** A sleeping follower asks its leader whether it is there: whoever came here had perhaps no answer from it. */
+  #refuseAsFollower(): NotLeader {
+    this.raft.wake(this.#env.clock.nowMs());
+    return this.#notLeader();
   }
 
   #notLeader(): NotLeader {

@@ -70,6 +70,17 @@ export class Directory {
     return true;
   }
 
+  /**
+   * The workers of a node that hear from worker `own` of `ownWorkers` here that this node is there: each of them from one.
+   * A node that was not heard yet is taken to have as many.
+   */
+  counterparts(nodeId: number, own: number, ownWorkers: number): number[] {
+    const workers = this.#nodes.get(nodeId)?.workers ?? ownWorkers;
+    const counterparts: number[] = [];
+    for (let worker = own; worker < workers; worker += ownWorkers) counterparts.push(worker);
+    return counterparts;
+  }
+
   /** The worker of a region on a node; a node that was not heard yet gets everything at worker 0, which forwards it. */
   workerOf(nodeId: number, regionId: number): number {
     const workers = this.#nodes.get(nodeId)?.workers ?? 1;

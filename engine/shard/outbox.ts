@@ -15,6 +15,8 @@ interface Destination {
   notices: mraft.IRegionNotice[];
   sizeBytes: number;
   sequence: number;
+  /** Of the last frame that the last beacon found sent. */
+  beaconSequence: number;
 }
 
 export interface OutboxStats {
@@ -61,10 +63,23 @@ export class Outbox {
     const key = nodeId * LIMITS.workersPerNode + worker;
     let destination = this.#destinations.get(key);
     if (!destination) {
-      destination = { nodeId, worker, messages: [], notices: [], sizeBytes: 0, sequence: 0 };
+      destination = { nodeId, worker, messages: [], notices: [], sizeBytes: 0, sequence: 0, beaconSequence: 0 };
       this.#destinations.set(key, destination);
     }
     return destination;
+  }
+
+  /** Tells these nodes that this one is there, except where a frame since the last call, or one that waits, says so. */
+  beacon(nodeIds: Iterable<number>): void {
+    const { worker: own, workers } = this.#config;
+    for (const nodeId of nodeIds) {
+      for (const worker of this.#directory.counterparts(nodeId, own, workers)) {
+        const destination = this.#destination(nodeId, worker);
+        const isSilent = destination.sequence === destination.beaconSequence && destination.messages.length === 0;
+        if (isSilent) this.#sendFrame(destination);
+        destination.beaconSequence = destination.sequence;
+      }
+    }
   }
 
   /** Sends what was gathered. False: there was nothing. */

@@ -29,6 +29,8 @@ export interface ShardEvents {
   onNewborn(regionId: number, campaigns: boolean): void;
   /** A replica is gone from this worker, with its data. */
   onRegionGone(regionId: number): void;
+  /** Another node was not heard for so long that it is taken for lost. */
+  onNodeLost(nodeId: number): void;
   onAnomaly(what: string, error: MraftError | undefined, regionId: number): void;
 }
 

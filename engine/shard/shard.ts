@@ -27,6 +27,9 @@ import type { WriteBatch } from '../store/port.ts';
 import { destroyReplica, listRegionRecords, loadRegionRecord, loadTombstone, type RegionRecord } from '../store/region-records.ts';
 import { Directory } from './directory.ts';
 import { Inbox } from './inbox.ts';
+import { Liveness, livenessOf } from './liveness.ts';
+import { Neighbours } from './neighbours.ts';
+import { OrphanSearch } from './orphans.ts';
 import { Outbox } from './outbox.ts';
 import type { ShardConfig, ShardEnvironment } from './ports.ts';
 import { fromWireMessage } from './raft-wire.ts';
@@ -66,6 +69,13 @@ export class Shard {
     scans: 0,
   };
   readonly #stats: ShardStats = emptyShardStats();
+  /** Replicas that are ticked. All others sleep, and cost nothing. */
+  readonly #awake = new Set<Replica>();
+  /** Regions that are led here. */
+  readonly #led = new Set<number>();
+  readonly #liveness: Liveness;
+  readonly #neighbours: Neighbours;
+  readonly #orphans = new OrphanSearch(() => this.#replicas.values());
   /** Replicas that this turn, or a step before it, gave something to do. */
   #busy = new Set<Replica>();
   /** Followers with committed entries that they have not applied, those that lag longest first. */
@@ -84,6 +94,11 @@ export class Shard {
     this.#config = config;
     this.#env = env;
     this.#directory = new Directory(env.store);
+    this.#liveness = new Liveness(livenessOf(config.timings.electionTimeoutMs), env.clock.nowMs());
+    this.#neighbours = new Neighbours(config.nodeId, (nodeId, isNeighbour) => {
+      if (isNeighbour) this.#liveness.watch(nodeId);
+      else this.#liveness.unwatch(nodeId);
+    });
     this.#outbox = new Outbox(config, env.transport, this.#directory);
     this.#responder = new Responder(env.transport);
     this.#batches = { durable: env.store.createBatch(), applied: env.store.createBatch(), written: [] };
@@ -95,8 +110,15 @@ export class Shard {
       timings: config.timings,
       respond: (origin, response) => this.#responder.add(origin, response),
       send: (regionId, nodeId, message) => this.#outbox.add(regionId, nodeId, message),
-      onLeader: (regionId, leaderNodeId, term) => env.events.onLeader(regionId, leaderNodeId, term),
-      onRegionChanged: (region) => env.events.onRegions([region]),
+      onLeader: (regionId, leaderNodeId, term) => {
+        if (leaderNodeId === config.nodeId) this.#led.add(regionId);
+        else this.#led.delete(regionId);
+        env.events.onLeader(regionId, leaderNodeId, term);
+      },
+      onRegionChanged: (region) => {
+        this.#neighbours.note(region);
+        env.events.onRegions([region]);
+      },
       onRemoved: (regionId, wasVoter) => this.#noteRemoved(regionId, wasVoter),
       sendNotice: (nodeId, toPeer, region) => this.#outbox.addNotice(nodeId, toPeer, region),
       onAnomaly: (regionId, error) => this.#anomaly('region', error, regionId),
@@ -114,6 +136,8 @@ export class Shard {
     if (this.#replicas.has(region.regionId)) throw new Internal(`region ${region.regionId} is open already`);
     const replica = new Replica(record, this.#replicaEnv, this.#replicaStats, isNewborn);
     this.#replicas.set(region.regionId, replica);
+    this.#awake.add(replica);
+    this.#neighbours.note(region);
     if (campaigns) replica.campaign(this.#env.clock.nowMs());
     if (replica.hasWork) this.#busy.add(replica);
     this.#env.events.onRegions([region]);
@@ -142,6 +166,9 @@ export class Shard {
     replica.abandon();
     this.#busy.delete(replica);
     this.#lagging.delete(replica);
+    this.#awake.delete(replica);
+    this.#led.delete(regionId);
+    this.#neighbours.forget(regionId);
     this.#removed.delete(replica);
     this.#replicas.delete(regionId);
     return true;
@@ -171,7 +198,7 @@ export class Shard {
     const replica = this.#replicas.get(regionId);
     if (!replica) return done(this.#regionNotFound(regionId));
     replica.change(epoch, change, this.#env.clock.nowMs(), done);
-    if (replica.hasWork) this.#busy.add(replica);
+    this.#noteWork(replica);
   }
 
   #regionNotFound(regionId: number): RegionNotFound {
@@ -338,10 +365,34 @@ export class Shard {
 
   #tick(nowMs: number): void {
     this.#tickDue = false;
-    for (const replica of this.#replicas.values()) {
+    for (const replica of this.#awake) {
       replica.tick(nowMs);
       if (replica.hasWork) this.#busy.add(replica);
+      if (!replica.needsTicks) this.#awake.delete(replica);
     }
+    this.#watchNodes(nowMs);
+  }
+
+  /** Says that this node is there, and wakes whose leader's node is not. */
+  #watchNodes(nowMs: number): void {
+    if (this.#liveness.isBeaconDue(nowMs)) this.#outbox.beacon(this.#liveness.nodes);
+    for (const nodeId of this.#liveness.look(nowMs)) {
+      this.#stats.nodesLost++;
+      this.#env.events.onNodeLost(nodeId);
+      this.#orphans.begin(nowMs);
+    }
+    for (const replica of this.#orphans.step(nowMs, this.#liveness.lostNodes)) {
+      replica.leaderNodeLost(nowMs);
+      this.#noteWork(replica);
+    }
+  }
+
+  /** Something was done to a replica that may give it work, or have woken it. */
+  #noteWork(replica: Replica): void {
+    if (replica.hasWork) this.#busy.add(replica);
+    if (this.#awake.has(replica) || !replica.needsTicks) return;
+    this.#awake.add(replica);
+    this.#stats.wakeUps++;
   }
 
   #writeDurable(batch: WriteBatch, sync: boolean): void {
@@ -377,6 +428,8 @@ export class Shard {
     const standing = this.#directory.note(fromNode, frame);
     if (standing !== 'current' && standing !== 'changed') return this.#drop(standing);
     if (standing === 'changed') this.#env.events.onNode(fromNode, frame.workers, frame.bootEpoch);
+    // When several nodes come back, they do not in one moment: what one of them leads is not orphaned.
+    if (this.#liveness.heard(fromNode)) this.#orphans.begin(nowMs + this.#config.timings.electionTimeoutMs);
     this.#stats.peerFramesReceived++;
     let misdirected: Map<number, mraft.IRaftMessage[]> | undefined;
     for (const message of frame.messages as mraft.RaftMessage[]) {
@@ -401,7 +454,7 @@ export class Shard {
       if (error instanceof MalformedRequest) return this.#drop('malformed');
       return this.#reopen(replica, asMraftError(error));
     }
-    if (replica.hasWork) this.#busy.add(replica);
+    this.#noteWork(replica);
   }
 
   #isHome(regionId: number): boolean {
@@ -445,8 +498,12 @@ export class Shard {
     replica.abandon();
     this.#busy.delete(replica);
     this.#lagging.delete(replica);
+    this.#awake.delete(replica);
+    this.#led.delete(replica.regionId);
     const record = loadRegionRecord(this.#env.store, replica.regionId) ?? replica.state.record;
-    this.#replicas.set(replica.regionId, new Replica(record, this.#replicaEnv, this.#replicaStats));
+    const reopened = new Replica(record, this.#replicaEnv, this.#replicaStats);
+    this.#replicas.set(replica.regionId, reopened);
+    this.#awake.add(reopened);
   }
 
   /** Gathers what belongs to another worker of this node. */
@@ -479,7 +536,7 @@ export class Shard {
       const replica = this.#replicas.get(regionId);
       if (replica) {
         replica.request(origin, request);
-        if (replica.hasWork) this.#busy.add(replica);
+        this.#noteWork(replica);
       } else if (!this.#isHome(regionId)) {
         misdirected = this.#misdirect(misdirected, regionId, request);
       } else {
@@ -522,16 +579,19 @@ export class Shard {
 
   /** Regions that are led here. */
   get leaderCount(): number {
-    let count = 0;
-    for (const replica of this.#replicas.values()) if (replica.isLeader) count++;
-    return count;
+    return this.#led.size;
   }
 
   /** Hands every leadership to the peer that is furthest along; call it again until `leaderCount` is 0 or time is up. */
   handOver(): void {
     this.#draining = true;
-    for (const replica of this.#replicas.values()) {
-      if (!replica.isLeader) continue;
+    const nowMs = this.#env.clock.nowMs();
+    for (const regionId of this.#led) {
+      const replica = this.#replicas.get(regionId);
+      if (!replica?.isLeader) continue;
+      // It has not heard its peers while it slept, and does not know whom it can trust with it.
+      replica.wake(nowMs);
+      this.#noteWork(replica);
       const target = replica.handoverCandidates()[0];
       if (target !== undefined) this.#transfer(replica, target);
     }
@@ -544,10 +604,11 @@ export class Shard {
   giveBackLeaders(most: number): void {
     if (this.#draining) return;
     let given = 0;
-    for (const replica of this.#replicas.values()) {
+    for (const replica of this.#awake) {
       if (given >= most) return;
+      if (!replica.isLeader) continue;
       const preferred = replica.region.peers[0]?.nodeId;
-      if (preferred === undefined || preferred === this.#config.nodeId || !replica.isLeader) continue;
+      if (preferred === undefined || preferred === this.#config.nodeId) continue;
       if (replica.isInStep(preferred) && this.#transfer(replica, preferred)) given++;
     }
   }
@@ -561,7 +622,7 @@ export class Shard {
   #transfer(replica: Replica, nodeId: number): boolean {
     const started = replica.transferTo(nodeId, this.#env.clock.nowMs());
     if (started) {
-      this.#busy.add(replica);
+      this.#noteWork(replica);
       this.#stats.transfers++;
     }
     return started;
@@ -589,6 +650,7 @@ export class Shard {
       storeSyncs: store.stats.syncs,
       storeWrittenBytes: store.stats.writtenBytes,
       regions: this.#replicas.size,
+      awake: this.#awake.size,
       leaders: this.leaderCount,
       inboxFrames: this.#inbox.length,
     };

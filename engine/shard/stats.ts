@@ -24,6 +24,9 @@ export interface ShardStats {
   requests: number;
   forwarded: number;
   transfers: number;
+  /** How often a sleeping replica was woken, and nodes were taken for lost. */
+  wakeUps: number;
+  nodesLost: number;
   anomalies: number;
   dropped: DroppedFrames;
 
@@ -46,6 +49,8 @@ export interface ShardStats {
 
   // As of now, not since the start.
   regions: number;
+  /** Replicas that are ticked; the others sleep. */
+  awake: number;
   leaders: number;
   inboxFrames: number;
 }
@@ -62,6 +67,8 @@ export function emptyShardStats(): ShardStats {
     requests: 0,
     forwarded: 0,
     transfers: 0,
+    wakeUps: 0,
+    nodesLost: 0,
     anomalies: 0,
     dropped: {
       inboxFull: 0,
@@ -90,6 +97,7 @@ export function emptyShardStats(): ShardStats {
     storeSyncs: 0,
     storeWrittenBytes: 0,
     regions: 0,
+    awake: 0,
     leaders: 0,
     inboxFrames: 0,
   };

@@ -164,6 +164,7 @@ class WorkerThread {
       onRegions: (regions) => this.#post({ kind: 'regions', regions }),
       onNewborn: (regionId, campaigns) => this.#post({ kind: 'newborn', regionId, campaigns }),
       onRegionGone: (regionId) => this.#post({ kind: 'regionGone', regionId }),
+      onNodeLost: (lostNodeId) => this.#notice('warn', `node ${lostNodeId} is not heard any more`, { lostNodeId }),
       onAnomaly: (what, error, regionId) =>
         this.#notice('error', error?.message ?? what, { what, regionId, code: error?.code }),
     };

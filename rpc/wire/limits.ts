@@ -76,6 +76,13 @@ export const LIMITS = {
   /** Nodes and peers that are remembered for counting and for boot epochs. */
   nodesPerCluster: 1024,
 
+  // --- regions that sleep -----------------------------------------------------------------------------------------
+  /** Longest time without work that a region may be told to stay awake for. */
+  longestHibernateAfterMs: 24 * 60 * 60_000,
+  /** Regions that one tick looks at, and wakes, when a node is lost. */
+  sleepersPerTick: 4096,
+  wakeUpsPerTick: 64,
+
   // --- a Raft group -----------------------------------------------------------------------------------------------
   /** Entries of one append message together. */
   appendBytes: 256 * KIB,
@@ -206,6 +213,8 @@ export const DEFAULTS = {
   heartbeatMs: 150,
   /** A worker's timer. */
   tickMs: 50,
+  /** A region without work for so long goes to sleep. */
+  hibernateAfterMs: 5_000,
   /** Regions at bootstrap. */
   regions: 48,
   /** How much faster or slower another node's clock may run: a tenth. */

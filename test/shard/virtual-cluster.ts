@@ -44,7 +44,12 @@ export class VirtualCluster {
   #seed: number;
   #nextId = 1;
 
-  constructor(options: { nodes?: number; regions?: readonly Region[]; seed?: number } = {}) {
+  readonly #hibernateAfterMs: number;
+
+  constructor(
+    options: { nodes?: number; regions?: readonly Region[]; seed?: number; hibernateAfterMs?: number } = {},
+  ) {
+    this.#hibernateAfterMs = options.hibernateAfterMs ?? 0;
     const ids = Array.from({ length: options.nodes ?? 3 }, (_, i) => i + 1);
     this.#seed = options.seed ?? 1;
     this.regions = options.regions ?? [wholeRegion(ids)];
@@ -99,7 +104,7 @@ export class VirtualCluster {
         workers: 1,
         bootEpoch: node.bootEpoch,
         tickMs: 50,
-        timings: { electionTimeoutMs: 800, heartbeatMs: 150, maxClockDrift: 0.1 },
+        timings: { electionTimeoutMs: 800, heartbeatMs: 150, maxClockDrift: 0.1, hibernateAfterMs: this.#hibernateAfterMs },
       },
       {
         store: node.store,
@@ -109,6 +114,7 @@ export class VirtualCluster {
         events: {
           onLeader: () => {},
           onNode: () => {},
+          onNodeLost: () => {},
           onRegions: () => {},
           onNewborn: (regionId, campaigns) => shard.openStoredRegion(regionId, { isNewborn: true, campaigns }),
           onRegionGone: () => {},

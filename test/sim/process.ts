@@ -77,6 +77,7 @@ export class VirtualWorker implements Turn {
         electionTimeoutMs: config.electionTimeoutMs,
         heartbeatMs: config.heartbeatMs,
         maxClockDrift: config.maxClockDrift,
+        hibernateAfterMs: 0,
       },
     };
     const store = node.disk.view(
@@ -258,6 +259,7 @@ export class VirtualWorker implements Turn {
     const { process } = this;
     return {
       onLeader: (regionId, leaderNodeId, term) => process.routes.noteLeader(regionId, leaderNodeId, term),
+      onNodeLost: () => {},
       onNode: (nodeId, workers) => process.routes.noteNode(nodeId, workers),
       onRegions: (regions) => {
         process.ledger.note(regions);

@@ -18,6 +18,7 @@ interface ServeFlags {
   readonly metrics?: number;
   readonly electionTimeoutMs?: number;
   readonly heartbeatMs?: number;
+  readonly hibernateAfterMs?: number;
   readonly logLevel: string;
 }
 
@@ -33,6 +34,7 @@ const FLAG_OF_FIELD: Readonly<Record<string, string>> = {
   metricsPort: '--metrics',
   electionTimeoutMs: '--election-timeout-ms',
   heartbeatMs: '--heartbeat-ms',
+  hibernateAfterMs: '--hibernate-after-ms',
   logLevel: '--log-level',
 };
 
@@ -53,6 +55,7 @@ export function serveCommand(): Command {
     .option('--metrics <port>', 'Prometheus metrics on 127.0.0.1 (0: a free port)', wholeNumber)
     .option('--election-timeout-ms <ms>', 'shortest time without a leader before a campaign', wholeNumber)
     .option('--heartbeat-ms <ms>', 'how often a leader speaks', wholeNumber)
+    .option('--hibernate-after-ms <ms>', 'how long a region is idle before it sleeps (0: never)', wholeNumber)
     .option('--log-level <level>', LOG_LEVELS.join(', '), 'info')
     .action((flags: ServeFlags) => serve(flags));
 }
@@ -79,8 +82,8 @@ async function serve(flags: ServeFlags): Promise<void> {
 
 function toOptions(flags: ServeFlags, logger: Logger): OpenOptions {
   const { cluster, node: nodeId, peers: initialNodes, nats, data: dataDir } = flags;
-  const { workers, regions, metrics: metricsPort, electionTimeoutMs, heartbeatMs } = flags;
-  const optional = { workers, regions, metricsPort, electionTimeoutMs, heartbeatMs };
+  const { workers, regions, metrics: metricsPort, electionTimeoutMs, heartbeatMs, hibernateAfterMs } = flags;
+  const optional = { workers, regions, metricsPort, electionTimeoutMs, heartbeatMs, hibernateAfterMs };
   const given = Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined));
   return { dataDir, cluster, nodeId, initialNodes, nats: nats.split(','), logger, ...given };
 }

@@ -1,0 +1,177 @@
+import type { Region } from '../../rpc/wire/region.ts';
+import { mraft } from '../../rpc/wire/codec.ts';
+import { assert, suite } from '../harness.ts';
+import { VirtualCluster, text } from './virtual-cluster.ts';
+
+const HIBERNATE_AFTER_MS = 1_000;
+/** Long enough for a group to fall asleep, or for a lost node to be noticed and its regions to elect others. */
+const A_WHILE_MS = 4_000;
+
+/** `count` regions, one for each first letter, led by whom chance picks. */
+function cluster(count: number, nodes = 3): VirtualCluster {
+  const letter = (at: number): Uint8Array => text(String.fromCharCode(97 + at));
+  const regions = Array.from({ length: count }, (_, at): Region => ({
+    regionId: 2 + at,
+    startKey: at === 0 ? new Uint8Array(0) : letter(at),
+    endKey: at === count - 1 ? new Uint8Array(0) : letter(at + 1),
+    epoch: { version: 1, confVersion: 1 },
+    peers: Array.from({ length: nodes }, (_node, i) => ({ peerId: at * nodes + i + 1, nodeId: i + 1, role: 'voter' })),
+  }));
+  const made = new VirtualCluster({ nodes, regions, hibernateAfterMs: HIBERNATE_AFTER_MS });
+  for (const { regionId } of regions) made.elect(regionId);
+  return made;
+}
+
+function asleep(): VirtualCluster {
+  const made = cluster(6);
+  made.pass(A_WHILE_MS);
+  return made;
+}
+
+const awakeOn = (made: VirtualCluster): number[] => [...made.nodes.values()].map(({ shard }) => shard.stats().awake);
+const wakeUps = (made: VirtualCluster): number[] => [...made.nodes.values()].map(({ shard }) => shard.stats().wakeUps);
+const leaderOf = (made: VirtualCluster, regionId: number): number => made.leader(regionId)?.nodeId ?? 0;
+
+const test = suite('regions that sleep', { timeoutMs: 60_000 });
+
+test('an idle region sleeps everywhere, sends nothing, and keeps its leader', () => {
+  const made = asleep();
+  assert.equal(awakeOn(made), [0, 0, 0]);
+  const leaders = made.regions.map(({ regionId }) => leaderOf(made, regionId));
+  const messages = (): number[] => [...made.nodes.values()].map(({ shard }) => shard.stats().peerMessagesSent);
+  const before = messages();
+  made.pass(60_000);
+  assert.equal(messages(), before);
+  assert.equal(awakeOn(made), [0, 0, 0]);
+  assert.equal(
+    made.regions.map(({ regionId }) => leaderOf(made, regionId)),
+    leaders,
+  );
+});
+
+test('nodes with sleeping regions hear that the others are there', () => {
+  const made = asleep();
+  made.pass(60_000);
+  for (const { shard } of made.nodes.values()) {
+    assert.is(shard.stats().nodesLost, 0);
+    assert.ok(shard.stats().peerFramesReceived > 60);
+  }
+});
+
+test('a write wakes its region, and no other', () => {
+  const made = asleep();
+  const before = wakeUps(made);
+  const answer = made.put(leaderOf(made, 2), 'apple', 'red');
+  assert.ok(answer?.write);
+  assert.equal(awakeOn(made), [1, 1, 1]);
+  made.pass(A_WHILE_MS);
+  assert.equal(awakeOn(made), [0, 0, 0]);
+  assert.equal(
+    wakeUps(made).map((count, at) => count - before[at]!),
+    [1, 1, 1],
+  );
+  assert.is(made.value(leaderOf(made, 2), 'apple'), 'red');
+});
+
+test('a stale read wakes nobody', () => {
+  const made = asleep();
+  made.value(2, 'apple', mraft.ReadMode.STALE);
+  assert.equal(awakeOn(made), [0, 0, 0]);
+});
+
+test('a request for the leader wakes a follower, which looks after it', () => {
+  const made = asleep();
+  const leader = leaderOf(made, 2);
+  const follower = leader === 1 ? 2 : 1;
+  const answer = made.put(follower, 'apple', 'red');
+  assert.is(answer?.error?.code, 'NotLeader');
+  assert.is(answer?.error?.leaderNodeId, leader);
+  made.pass(A_WHILE_MS);
+  assert.is(leaderOf(made, 2), leader);
+  assert.equal(awakeOn(made), [0, 0, 0]);
+});
+
+test('when a node dies, the regions it led elect others, and the rest sleep on', () => {
+  const made = asleep();
+  const victim = leaderOf(made, 2);
+  const leaders = new Map(made.regions.map(({ regionId }) => [regionId, leaderOf(made, regionId)]));
+  const survivors = [...made.nodes.values()].filter(({ nodeId }) => nodeId !== victim);
+  const before = survivors.map(({ shard }) => shard.stats().wakeUps);
+  const led = [...leaders.values()].filter((nodeId) => nodeId === victim).length;
+  assert.ok(led > 0 && led < leaders.size, 'it leads some, and not all');
+  made.crash(victim);
+  made.pass(A_WHILE_MS);
+  for (const [regionId, leader] of leaders) {
+    if (leader === victim) assert.ok(made.leader(regionId), `region ${regionId} has a leader again`);
+    else assert.is(leaderOf(made, regionId), leader);
+  }
+  survivors.forEach(({ shard }, at) => assert.is(shard.stats().wakeUps - before[at]!, led));
+});
+
+test('a node that was cut off and comes back wakes none but those that elected another leader', () => {
+  const made = asleep();
+  const away = leaderOf(made, 2);
+  const leaders = new Map(made.regions.map(({ regionId }) => [regionId, leaderOf(made, regionId)]));
+  const before = made.node(away).shard.stats().wakeUps;
+  made.loses = ({ to, from }) => to === away || from === away;
+  made.pass(A_WHILE_MS);
+  assert.is(made.node(away).shard.stats().wakeUps, before, 'alone it can elect nobody, and does not try');
+  made.loses = () => false;
+  made.pass(2 * A_WHILE_MS);
+  assert.equal(awakeOn(made), [0, 0, 0]);
+  const led = [...leaders.values()].filter((nodeId) => nodeId === away).length;
+  assert.is(made.node(away).shard.stats().wakeUps - before, led);
+});
+
+test('a leader that slept while it was cut off serves no stale read', () => {
+  const made = asleep();
+  const old = leaderOf(made, 2);
+  made.put(old, 'apple', 'red');
+  made.pass(A_WHILE_MS);
+  made.loses = ({ to, from }) => to === old || from === old;
+  made.pass(A_WHILE_MS);
+  const successor = [...made.nodes.values()].find(
+    ({ nodeId, shard }) => nodeId !== old && shard.regionStatus(2)?.raft.role === 'leader',
+  )!;
+  assert.ok(successor, 'the others have elected one');
+  assert.ok(made.put(successor.nodeId, 'apple', 'green')?.write);
+  assert.is(made.node(old).shard.regionStatus(2)?.raft.role, 'leader', 'it has slept through that');
+  for (const mode of [mraft.ReadMode.LEASE, mraft.ReadMode.LINEARIZABLE]) {
+    assert.is(made.read(old, 'apple', mode)?.read, undefined);
+  }
+  made.loses = () => false;
+  made.pass(A_WHILE_MS);
+  assert.is(made.value(leaderOf(made, 2), 'apple'), 'green');
+});
+
+test('leadership of a sleeping region can be handed over', () => {
+  const made = asleep();
+  const from = leaderOf(made, 2);
+  const to = from === 1 ? 2 : 1;
+  assert.is(made.node(from).shard.transferLeader(2, to), true);
+  made.pass(HIBERNATE_AFTER_MS / 2);
+  assert.is(leaderOf(made, 2), to);
+});
+
+test('a node that leaves wakes what it leads, and hands it over', () => {
+  const made = asleep();
+  const { shard } = made.node(leaderOf(made, 2));
+  for (let i = 0; i < 4 && shard.leaderCount > 0; i++) {
+    shard.handOver();
+    made.settle();
+    made.pass(50);
+  }
+  assert.is(shard.leaderCount, 0);
+  for (const { regionId } of made.regions) assert.ok(made.leader(regionId));
+});
+
+test('a node that restarts finds its leaders again, and all fall asleep', () => {
+  const made = asleep();
+  const node = leaderOf(made, 2);
+  made.crash(node);
+  made.pass(100);
+  made.restart(node);
+  made.pass(3 * A_WHILE_MS);
+  for (const { regionId } of made.regions) assert.ok(made.leader(regionId));
+  assert.equal(awakeOn(made), [0, 0, 0]);
+});
