@@ -30,6 +30,13 @@ export interface OpenOptions {
   readonly nodeId?: number;
   /** The nodes that the cluster starts with, this one among them. Default: only this node. */
   readonly initialNodes?: readonly number[];
+  /**
+   * Joins a cluster that runs already, under a node id that it never had: the node starts without regions and is given
+   * replicas. Instead of `initialNodes`.
+   */
+  readonly join?: boolean;
+  /** Where the node is, as in `{"zone": "a"}`: placement keeps the replicas of a region apart by them. */
+  readonly labels?: Readonly<Record<string, string>>;
   /** Brokers, as `nats://host:port`. Default: none, the node is alone. */
   readonly nats?: string | readonly string[];
   /** Worker threads. Default: the cores. */
@@ -61,8 +68,9 @@ export interface NodeConfig {
   readonly dataDir: string;
   readonly cluster: string;
   readonly nodeId: number;
-  /** Ascending. */
+  /** Ascending. Empty: the node joins a cluster that runs. */
   readonly initialNodes: readonly number[];
+  readonly labels: Readonly<Record<string, string>>;
   /** Empty: a single node without a broker. */
   readonly nats: readonly string[];
   readonly workers: number;
@@ -78,11 +86,15 @@ export interface NodeConfig {
   readonly logger: Logger | undefined;
 }
 
+const LABEL = /^[A-Za-z0-9._-]{1,64}$/;
+
 const FIELDS: ReadonlySet<string> = new Set<keyof OpenOptions>([
   'dataDir',
   'cluster',
   'nodeId',
   'initialNodes',
+  'join',
+  'labels',
   'nats',
   'workers',
   'regions',
@@ -110,7 +122,8 @@ export function parseOpenOptions(raw: unknown): NodeConfig {
     dataDir: parseDataDir(options['dataDir']),
     cluster: parseCluster(options['cluster'], isAlone),
     nodeId,
-    initialNodes: parseInitialNodes(options['initialNodes'], nodeId, isAlone),
+    initialNodes: parseJoin(options, isAlone) ? [] : parseInitialNodes(options['initialNodes'], nodeId, isAlone),
+    labels: parseLabels(options['labels']),
     nats,
     workers: integer('workers', options['workers'], 1, LIMITS.workersPerNode) ?? defaultWorkers(),
     ...parseRegions(options['regions'], options['splitKeys']),
@@ -174,6 +187,33 @@ function parseNodeId(value: unknown, isAlone: boolean): number {
   const nodeId = integer('nodeId', value, 1, Number.MAX_SAFE_INTEGER);
   if (nodeId === undefined && !isAlone) wrong('nodeId', 'must be given where nats is');
   return nodeId ?? 1;
+}
+
+function parseJoin({ join, initialNodes }: Record<string, unknown>, isAlone: boolean): boolean {
+  if (join === undefined) return false;
+  if (typeof join !== 'boolean') wrong('join', `must be true or false, not ${show(join)}`);
+  if (!join) return false;
+  if (initialNodes !== undefined) wrong('join', 'contradicts initialNodes: those start a cluster of their own');
+  if (isAlone) wrong('join', 'needs nats, by which the cluster is reached');
+  return true;
+}
+
+function parseLabels(value: unknown): Record<string, string> {
+  if (value === undefined) return {};
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    wrong('labels', `must be an object of names and texts, not ${show(value)}`);
+  }
+  const labels = Object.entries(value);
+  if (labels.length > LIMITS.nodeLabels) wrong('labels', `must be at most ${LIMITS.nodeLabels}`);
+  for (const [name, text] of labels) {
+    if (!LABEL.test(name) || typeof text !== 'string' || !LABEL.test(text)) {
+      wrong(
+        'labels',
+        `must be of 1 to 64 letters, digits, '.', '-' and '_', as zone=a, not ${show(name)}=${show(text)}`,
+      );
+    }
+  }
+  return Object.fromEntries(labels) as Record<string, string>;
 }
 
 function parseInitialNodes(value: unknown, nodeId: number, isAlone: boolean): number[] {

@@ -1,31 +1,36 @@
 /**
- * The client's transport inside a node: requests for this node's workers go over message ports, those for other nodes
+ * The transport of a client inside a node: requests for this node's workers go over message ports, those for other nodes
  * over NATS. The client above it is the same that remote programs use.
  */
 
 import type { ClientTransport } from '../../rpc/client/index.ts';
 import type { mraft } from '../../rpc/wire/codec.ts';
-import { ownBytes } from '../shard/port-messages.ts';
+import type { Origin } from '../region/ports.ts';
+import { localOrigin, ownBytes } from '../shard/port-messages.ts';
 import type { WorkerPool } from '../shard/pool.ts';
 import type { RouteTable } from './route-table.ts';
 
-/** Answers to requests that came over a port go back over that port. */
-const LOCAL_ORIGIN = '';
+export interface LocalTransportOptions {
+  /** Tells the clients of one node apart. `system`: it asks for the system's regions only. */
+  readonly client: 'user' | 'system';
+  readonly nodeId: number;
+  readonly pool: WorkerPool;
+  readonly routes: RouteTable;
+  /** How other nodes are reached; undefined where there are none. */
+  readonly remote: ClientTransport | undefined;
+}
 
 export class LocalTransport implements ClientTransport {
   onResponse: (frame: Uint8Array) => void = () => {};
   onUnreachable: (nodeId: number, worker: number) => void = () => {};
-  readonly #nodeId: number;
-  readonly #pool: WorkerPool;
-  readonly #routes: RouteTable;
-  readonly #remote: ClientTransport | undefined;
+  /** Where the workers' answers for this client go. */
+  readonly origin: Origin;
+  readonly #options: LocalTransportOptions;
 
-  /** `remote`: how other nodes are reached; undefined where there are none. */
-  constructor(nodeId: number, pool: WorkerPool, routes: RouteTable, remote: ClientTransport | undefined) {
-    this.#nodeId = nodeId;
-    this.#pool = pool;
-    this.#routes = routes;
-    this.#remote = remote;
+  constructor(options: LocalTransportOptions) {
+    this.#options = options;
+    this.origin = localOrigin(options.client);
+    const { remote } = options;
     if (remote) {
       remote.onResponse = (frame) => this.onResponse(frame);
       remote.onUnreachable = (node, worker) => this.onUnreachable(node, worker);
@@ -38,17 +43,19 @@ export class LocalTransport implements ClientTransport {
   }
 
   send(nodeId: number, worker: number, frame: Uint8Array): boolean {
-    if (nodeId !== this.#nodeId) return this.#remote?.send(nodeId, worker, frame) ?? false;
-    const sent = this.#pool.post(worker, { kind: 'requests', frame: ownBytes(frame), origin: LOCAL_ORIGIN });
+    const { nodeId: own, pool, remote } = this.#options;
+    if (nodeId !== own) return remote?.send(nodeId, worker, frame) ?? false;
+    const sent = pool.post(worker, { kind: 'requests', frame: ownBytes(frame), origin: this.origin });
     if (!sent) setImmediate(() => this.onUnreachable(nodeId, worker));
     return sent;
   }
 
   fetchRoutes(): Promise<mraft.IRoutesResponse> {
-    return Promise.resolve(this.#routes.toWire());
+    const { client, routes } = this.#options;
+    return Promise.resolve(routes.toWire(client === 'system' ? 'system' : 'all'));
   }
 
   async close(): Promise<void> {
-    await this.#remote?.close();
+    await this.#options.remote?.close();
   }
 }

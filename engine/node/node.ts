@@ -1,16 +1,19 @@
 /** One node: the database, its workers, its connection to the others, and a client of its own. Put together here. */
 
+import { createSystemClient } from '../../rpc/client/connect.ts';
 import { createClient, serveKv, NatsTransport, type Client, type KvService } from '../../rpc/client/index.ts';
-import { connectLink, type Link } from '../../rpc/nats/index.ts';
-import { StorageFailure, Unavailable, errorFromCode, type MraftError } from '../../rpc/wire/errors.ts';
+import { Calls, connectLink, type CallPort, type Link } from '../../rpc/nats/index.ts';
+import { Unavailable, errorFromCode, type MraftError } from '../../rpc/wire/errors.ts';
 import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
-import type { Region } from '../../rpc/wire/region.ts';
+import type { Epoch, Region } from '../../rpc/wire/region.ts';
 import type { Logger, NodeConfig } from '../config.ts';
+import type { RegionChange } from '../region/admin.ts';
 import type { ReplicaStatus } from '../region/replica.ts';
 import { WorkerPool } from '../shard/pool.ts';
 import { RangeLedger } from '../shard/range-ledger.ts';
 import type { FromWorker } from '../shard/port-messages.ts';
 import { nextBootEpoch, openDataDir } from '../store/data-dir.ts';
+import { isBootstrapped, putBootstrapped } from '../store/node-records.ts';
 import { checkFences } from '../store/fence.ts';
 import { prepareFences, readFences } from '../store/fence-file.ts';
 import type { Store } from '../store/port.ts';
@@ -18,7 +21,9 @@ import { listRegions, listTombstones, loadRegion, putRegion, regionRanges } from
 import { openRocks, type RocksOwner } from '../store/rocks-store.ts';
 import { serveAdmin } from './admin.ts';
 import { initialRegions } from './bootstrap.ts';
+import { LocalCalls } from './local-calls.ts';
 import { LocalTransport } from './local-transport.ts';
+import { Member } from './member.ts';
 import { MetricsServer } from './metrics.ts';
 import { RouteTable } from './route-table.ts';
 import { sumStats, type NodeStatus } from './status.ts';
@@ -43,13 +48,17 @@ export class Node {
   readonly #owner: RocksOwner;
   readonly #routes: RouteTable;
   readonly #bootEpoch: number;
+  readonly #incarnation: number;
   readonly #metrics: MetricsServer | undefined;
   readonly #startedMs = performance.now();
   readonly #pool: WorkerPool;
   readonly #ledger: RangeLedger;
   #link: Link | undefined;
-  #transport: LocalTransport | undefined;
+  readonly #transports: LocalTransport[] = [];
+  #calls: CallPort | undefined;
   #client: Client | undefined;
+  #systemClient: Client | undefined;
+  #member: Member | undefined;
   #service: KvService | undefined;
   #stopping: Promise<void> | undefined;
   #fail: (error: MraftError) => void = () => {};
@@ -96,9 +105,11 @@ export class Node {
     this.#routes = parts.routes;
     this.#ledger = parts.ledger;
     this.#bootEpoch = parts.bootEpoch;
+    this.#incarnation = parts.incarnation;
     this.#metrics = parts.metrics;
     this.failed = new Promise((resolve) => (this.#fail = resolve));
-    const { cluster, nodeId, workers, tickMs, electionTimeoutMs, heartbeatMs, maxClockDrift, hibernateAfterMs } = config;
+    const { cluster, nodeId, workers, tickMs, electionTimeoutMs, heartbeatMs, maxClockDrift, hibernateAfterMs } =
+      config;
     this.#pool = new WorkerPool({
       config: {
         cluster,
@@ -119,12 +130,16 @@ export class Node {
   }
 
   async #serve(): Promise<void> {
-    const { cluster, nodeId, nats } = this.#config;
+    const { cluster, initialNodes, nats } = this.#config;
     if (nats.length > 0) this.#link = await this.#connect();
-    const remote = this.#link && new NatsTransport(this.#link, cluster, { ownsLink: false });
-    this.#transport = new LocalTransport(nodeId, this.#pool, this.#routes, remote);
-    this.#client = createClient(this.#transport, { cluster });
+    this.#calls = this.#link ? new Calls(this.#link) : new LocalCalls();
+    this.#client = createClient(this.#transport('user'), { cluster });
+    this.#systemClient = createSystemClient(this.#transport('system'), { cluster });
+    const member = this.#makeMember(this.#calls, this.#systemClient);
+    this.#member = member;
     await this.#pool.start();
+    if (initialNodes.length === 0 && this.#routes.regionCount === 0) await member.join();
+    member.start();
     if (!this.#link) return;
     serveAdmin(this.#link, {
       cluster,
@@ -133,6 +148,28 @@ export class Node {
       region: (regionId) => this.regionStatus(regionId),
     });
     this.#service = await serveKv(this.#link, cluster, this.#client, { version: VERSION });
+  }
+
+  #transport(client: 'user' | 'system'): LocalTransport {
+    const { cluster, nodeId } = this.#config;
+    const remote = this.#link && new NatsTransport(this.#link, cluster, { ownsLink: false });
+    const transport = new LocalTransport({ client, nodeId, pool: this.#pool, routes: this.#routes, remote });
+    this.#transports.push(transport);
+    return transport;
+  }
+
+  #makeMember(calls: CallPort, systemKv: Client): Member {
+    return new Member({
+      config: this.#config,
+      logger: this.#logger,
+      calls,
+      pool: this.#pool,
+      systemKv,
+      bootEpoch: this.#bootEpoch,
+      incarnation: this.#incarnation,
+      orders: this,
+      onRefused: (error) => this.#fail(error),
+    });
   }
 
   #connect(): Promise<Link> {
@@ -170,7 +207,7 @@ export class Node {
   #onMessage(worker: number, message: FromWorker): void {
     switch (message.kind) {
       case 'responses':
-        this.#transport?.receive(message.frame);
+        this.#transports.find((transport) => transport.origin === message.origin)?.receive(message.frame);
         return;
       case 'forwardRequests':
         this.#pool.post(message.worker, { kind: 'requests', frame: message.frame, origin: message.origin });
@@ -180,6 +217,7 @@ export class Node {
         return;
       case 'leader':
         this.#routes.noteLeader(message.regionId, message.leaderNodeId, message.term);
+        this.#member?.noteLeader(message.regionId, message.leaderNodeId);
         return;
       case 'node':
         this.#routes.noteNode(message.nodeId, message.workers);
@@ -187,6 +225,7 @@ export class Node {
       case 'regions':
         this.#ledger.note(message.regions);
         for (const region of message.regions) this.#routes.learn(region);
+        this.#member?.noteRegions();
         return;
       case 'newborn':
         this.#pool.post(homeWorker(slotOfRegion(message.regionId), this.#config.workers), {
@@ -228,8 +267,7 @@ export class Node {
 
   /** The replica of a region on this node; undefined where there is none. */
   regionStatus(regionId: number): Promise<ReplicaStatus | undefined> {
-    const worker = homeWorker(slotOfRegion(regionId), this.#config.workers);
-    return this.#pool.ask(worker, (control) => control.regionStatus(regionId));
+    return this.#pool.ask(this.#workerOf(regionId), (control) => control.regionStatus(regionId));
   }
 
   /** All replicas on this node. */
@@ -239,8 +277,21 @@ export class Node {
 
   /** Asks the leader of a region, if it is here, to hand over to another node. */
   transferLeader(regionId: number, nodeId: number): Promise<boolean> {
-    const worker = homeWorker(slotOfRegion(regionId), this.#config.workers);
-    return this.#pool.ask(worker, (control) => control.transferLeader(regionId, nodeId));
+    return this.#pool.ask(this.#workerOf(regionId), (control) => control.transferLeader(regionId, nodeId));
+  }
+
+  /** Changes a region that is led here; ends when the change is applied here. */
+  changeRegion(regionId: number, epoch: Epoch, change: RegionChange): Promise<void> {
+    return this.#pool.ask(this.#workerOf(regionId), (control) => control.changeRegion(regionId, epoch, change));
+  }
+
+  #workerOf(regionId: number): number {
+    return homeWorker(slotOfRegion(regionId), this.#config.workers);
+  }
+
+  /** Asks placement, wherever it is led. @throws PlacementUnavailable, and what placement answers */
+  askPlacement(verb: string, question: object): Promise<unknown> {
+    return this.#member!.askPlacement(verb, question);
   }
 
   // --- leaving -----------------------------------------------------------------------------------------------------
@@ -253,9 +304,11 @@ export class Node {
 
   async #stop(): Promise<void> {
     await this.#service?.close();
-    if (this.#config.initialNodes.length > 1) await this.#handOver();
-    await this.#client?.close();
+    this.#member?.close();
+    if (this.#link && this.#routes.nodes.length > 1) await this.#handOver();
+    await Promise.all([this.#client?.close(), this.#systemClient?.close()]);
     await this.#pool.stop();
+    this.#calls?.close();
     await this.#link?.close();
     await this.#metrics?.close();
     await this.#owner.close();
@@ -291,14 +344,17 @@ function sweepRemains(store: Store, ledger: RangeLedger): void {
   }
 }
 
-/** The regions of this node: those of the store, or at the first start those that the cluster begins with. */
+/**
+ * The regions of this node: those of the store, or at the first start of a node that the cluster begins with, its part of
+ * those. A node that was given to others, or moved all it had away, is never begun with again.
+ */
 function openRegions(store: Store, config: NodeConfig): Region[] {
   const known = listRegions(store);
-  if (known.length > 0) return known;
+  if (known.length > 0 || config.initialNodes.length === 0 || isBootstrapped(store)) return known;
   const own = initialRegions(config).filter((region) => region.peers.some((peer) => peer.nodeId === config.nodeId));
-  if (own.length === 0) throw new StorageFailure('this node has no region in the initial cluster');
   const batch = store.createBatch();
   for (const region of own) putRegion(batch, region);
+  putBootstrapped(batch);
   store.write(batch, { sync: true });
   return own;
 }

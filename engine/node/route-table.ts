@@ -145,11 +145,13 @@ export class RouteTable {
     return leaderless;
   }
 
-  /** What clients are told: all regions, those of the system too, which they pass over. */
-  toWire(): mraft.IRoutesResponse {
+  /** What clients are told: all regions, those of the system too, which they pass over; or only the latter. */
+  toWire(which: 'all' | 'system' = 'all'): mraft.IRoutesResponse {
+    const routes = [...this.#routes.values()];
+    const wanted = which === 'all' ? routes : routes.filter(({ region }) => region.regionId <= LAST_SYSTEM_REGION_ID);
     return {
       fromNode: this.#nodeId,
-      regions: [...this.#routes.values()].map((route) => toWireRegion(route.region, route.leaderNodeId)),
+      regions: wanted.map((route) => toWireRegion(route.region, route.leaderNodeId)),
       nodes: [...this.#workers].map(([nodeId, workers]) => ({ nodeId, workers })),
     };
   }

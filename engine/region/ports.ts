@@ -14,7 +14,7 @@ export interface Clock {
 /** Uniform in [0, 1). */
 export type Random = () => number;
 
-/** Where an answer goes: a NATS reply subject, or the empty string for the embedding program's port. */
+/** Where an answer goes: a NATS reply subject, or a client of the node itself (shard/port-messages.ts). */
 export type Origin = string;
 
 /** Answers one request; called at most once for each. */

@@ -10,6 +10,7 @@ import { asMraftError, errorFromCode, Unavailable } from '../../rpc/wire/errors.
 import type { Epoch } from '../../rpc/wire/region.ts';
 import type { RegionChange } from '../region/admin.ts';
 import type { ReplicaStatus } from '../region/replica.ts';
+import type { LedRegion } from './region-reports.ts';
 import type { ShardStats } from './stats.ts';
 
 /** What a worker can be asked. */
@@ -17,6 +18,8 @@ export interface WorkerControl {
   stats(): ShardStats;
   listRegions(): ReplicaStatus[];
   regionStatus(regionId: number): ReplicaStatus | undefined;
+  /** The regions that are led there: those that changed since they were last told, or all. */
+  ledRegions(all: boolean): LedRegion[];
   /** Begins to hand every leadership over; answers how many are left. */
   handOver(): number;
   transferLeader(regionId: number, nodeId: number): boolean;
@@ -69,6 +72,7 @@ export function controlClient(port: MessagePort, worker: number): WorkerControlC
     stats: () => call('stats', []),
     listRegions: () => call('listRegions', []),
     regionStatus: (regionId: number) => call('regionStatus', [regionId]),
+    ledRegions: (all: boolean) => call('ledRegions', [all]),
     handOver: () => call('handOver', []),
     transferLeader: (regionId: number, nodeId: number) => call('transferLeader', [regionId, nodeId]),
     changeRegion: (regionId: number, epoch: Epoch, change: RegionChange) =>

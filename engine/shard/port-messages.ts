@@ -13,7 +13,7 @@ export type ToWorker =
 
 export type FromWorker =
   | { readonly kind: 'serving' }
-  | { readonly kind: 'responses'; readonly frame: Uint8Array }
+  | { readonly kind: 'responses'; readonly origin: Origin; readonly frame: Uint8Array }
   | { readonly kind: 'forwardRequests'; readonly worker: number; readonly origin: Origin; readonly frame: Uint8Array }
   | {
       readonly kind: 'forwardPeerFrame';
@@ -32,6 +32,15 @@ export type FromWorker =
   | { readonly kind: 'notice'; readonly level: 'warn' | 'error'; readonly message: string; readonly fields: object }
   /** The disk failed: the whole node must stop. */
   | { readonly kind: 'fatal'; readonly code: string; readonly message: string };
+
+/** Answers to this origin go to a client inside the node, over the port; no NATS subject begins so. */
+export function localOrigin(client: string): Origin {
+  return `#${client}`;
+}
+
+export function isLocalOrigin(origin: Origin): boolean {
+  return origin.startsWith('#');
+}
 
 /** What a worker is started with. */
 export interface WorkerTask {

@@ -32,6 +32,7 @@ import { Neighbours } from './neighbours.ts';
 import { OrphanSearch } from './orphans.ts';
 import { Outbox } from './outbox.ts';
 import type { ShardConfig, ShardEnvironment } from './ports.ts';
+import { RegionReports, type LedRegion } from './region-reports.ts';
 import { fromWireMessage } from './raft-wire.ts';
 import { Responder } from './responder.ts';
 import { emptyShardStats, type ShardStats } from './stats.ts';
@@ -87,6 +88,7 @@ export class Shard {
   #draining = false;
   /** Replicas that were removed from their region, and when their data goes: voters answer a while longer. */
   readonly #removed = new Map<Replica, number>();
+  readonly #reports = new RegionReports();
   /** A turn that stopped in the middle because the disk is full. */
   #stalled: OpenTurn | undefined;
 
@@ -171,6 +173,7 @@ export class Shard {
     this.#neighbours.forget(regionId);
     this.#removed.delete(replica);
     this.#replicas.delete(regionId);
+    this.#reports.forget(regionId);
     return true;
   }
 
@@ -334,6 +337,7 @@ export class Shard {
       }
       sizeBytes += replica.applyLagging(this.#batches, LIMITS.laggingBytesPerTurn - sizeBytes);
       if (!replica.isLagging) this.#lagging.delete(replica);
+      if (replica.hasWork) this.#busy.add(replica);
     }
   }
 
@@ -636,6 +640,11 @@ export class Shard {
 
   listRegions(): ReplicaStatus[] {
     return [...this.#replicas.values()].map((replica) => replica.status());
+  }
+
+  /** The regions that are led here: those that changed since they were last told, or all. */
+  ledRegions(all: boolean): LedRegion[] {
+    return this.#reports.take(this.#replicas.values(), all);
   }
 
   stats(): ShardStats {

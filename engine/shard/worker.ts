@@ -11,7 +11,7 @@ import { StorageFailure } from '../../rpc/wire/errors.ts';
 import { subjects, type Lane } from '../../rpc/wire/subjects.ts';
 import { offerControl } from './control.ts';
 import { EventLoop } from './event-loop.ts';
-import { ownBytes, type FromWorker, type ToWorker, type WorkerTask } from './port-messages.ts';
+import { isLocalOrigin, ownBytes, type FromWorker, type ToWorker, type WorkerTask } from './port-messages.ts';
 import type { ShardEvents, ShardTransport } from './ports.ts';
 import { Shard } from './shard.ts';
 
@@ -67,6 +67,7 @@ class WorkerThread {
         stats: () => this.#shard.stats(),
         listRegions: () => this.#shard.listRegions(),
         regionStatus: (regionId) => this.#shard.regionStatus(regionId),
+        ledRegions: (all) => this.#shard.ledRegions(all),
         handOver: () => {
           this.#shard.handOver();
           this.#loop.wake();
@@ -146,7 +147,7 @@ class WorkerThread {
       sendPeerFrame: (to, worker, frame) =>
         this.#link?.publish(subjects.peer(cluster, to, worker, LANE, nodeId), frame) ?? false,
       respond: (origin, frame) => {
-        if (origin === '') this.#post({ kind: 'responses', frame: ownBytes(frame) });
+        if (isLocalOrigin(origin)) this.#post({ kind: 'responses', origin, frame: ownBytes(frame) });
         else this.#link?.publish(origin, frame);
       },
       forwardPeerFrame: (worker, frame, fromNode) =>

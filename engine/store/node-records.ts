@@ -1,7 +1,7 @@
-/** What a node remembers of other nodes, in the meta column. */
+/** What a node remembers of itself and of other nodes, in the meta column. */
 
-import { META_KIND, metaKey, readU64, writeU64 } from './keys.ts';
-import type { Store } from './port.ts';
+import { META_KIND, metaKey, nodeIdentityKey, readU64, writeU64 } from './keys.ts';
+import type { Store, WriteBatch } from './port.ts';
 
 const U64_BYTES = 8;
 
@@ -18,4 +18,13 @@ export function rememberIncarnation(store: Store, nodeId: number, incarnation: n
   const batch = store.createBatch();
   batch.put('meta', metaKey(META_KIND.nodeIncarnation, nodeId), record);
   store.write(batch, { sync: true });
+}
+
+/** Marks that this node was given the regions which its cluster began with. */
+export function putBootstrapped(batch: WriteBatch): void {
+  batch.put('meta', nodeIdentityKey(), Buffer.from('bootstrapped'));
+}
+
+export function isBootstrapped(store: Store): boolean {
+  return store.get('meta', nodeIdentityKey()) !== undefined;
 }

@@ -13,3 +13,4 @@ export {
   type ServiceOptions,
   type ServiceRequest,
 } from './link.ts';
+export { Calls, type Answerer, type CallPort } from './calls.ts';

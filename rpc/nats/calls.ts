@@ -1,10 +1,9 @@
 /**
- * Questions between nodes, one answer each, in JSON: to placement, and orders from it. Rare; never on the data path.
+ * Questions with one answer each, in JSON: to placement, and orders from it. Rare; never on the data path.
  * A failure travels as its code and becomes its class again.
  */
 
 import { randomUUID } from 'node:crypto';
-import type { Link, LinkSubscription } from '../../rpc/nats/index.ts';
 import {
   DeadlineExceeded,
   MalformedRequest,
@@ -12,7 +11,8 @@ import {
   asMraftError,
   errorFromCode,
   type ErrorDetails,
-} from '../../rpc/wire/errors.ts';
+} from '../wire/errors.ts';
+import type { Link, LinkSubscription } from './link.ts';
 
 /** Answers one question; what it throws is answered by its code. */
 export type Answerer = (question: unknown) => unknown;
@@ -31,7 +31,15 @@ interface WireFailure {
 
 const NO_RESPONDERS = 503;
 
-export class Calls {
+/** How questions are asked and answered: over a broker, or inside one process. */
+export interface CallPort {
+  /** @throws Unavailable when nobody answers there, DeadlineExceeded, and what the other side threw */
+  ask(subject: string, question: unknown, timeoutMs: number): Promise<unknown>;
+  serve(subject: string, answer: Answerer): LinkSubscription;
+  close(): void;
+}
+
+export class Calls implements CallPort {
   readonly #link: Link;
   readonly #inbox = `_INBOX.${randomUUID().replaceAll('-', '')}`;
   readonly #open = new Map<string, OpenQuestion>();

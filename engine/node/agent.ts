@@ -1,0 +1,192 @@
+/**
+ * What a node says to placement: that it is there, what it leads, and what changed of that. Whoever leads placement hears
+ * it; while nobody does, nothing here waits for it and the node serves on.
+ */
+
+import type { CallPort } from '../../rpc/nats/index.ts';
+import {
+  ClusterMismatch,
+  NodeIdInUse,
+  NodeNotFound,
+  PermanentError,
+  Unavailable,
+  asMraftError,
+  type MraftError,
+} from '../../rpc/wire/errors.ts';
+import { subjects } from '../../rpc/wire/subjects.ts';
+import type { Logger } from '../config.ts';
+import type { Labels, RegionReport } from '../placement/index.ts';
+import { fieldsOf, reportToJson, textOf } from './placement-messages.ts';
+
+const HEARTBEAT_MS = 1_000;
+/** A change is told so soon, together with those that come meanwhile. */
+const SOON_MS = 50;
+/** Everything is told again now and then, for whatever was lost. */
+const REPORT_ALL_MS = 30_000;
+const ASK_TIMEOUT_MS = 2_000;
+const JOIN_RETRY_MS = 500;
+/** Regions in one message. */
+const REPORTS_PER_MESSAGE = 256;
+
+export interface NodeLoad {
+  readonly capacityBytes: number;
+  readonly availableBytes: number;
+  /** 0 to 1. */
+  readonly busy: number;
+  readonly leaders: number;
+  readonly replicas: number;
+}
+
+export interface AgentOptions {
+  readonly cluster: string;
+  readonly nodeId: number;
+  readonly incarnation: number;
+  readonly workers: number;
+  readonly labels: Labels;
+  readonly calls: CallPort;
+  readonly logger: Logger;
+  readonly load: () => Promise<NodeLoad>;
+  /** The regions led here that changed since the last call, or all. */
+  readonly ledRegions: (all: boolean) => Promise<readonly RegionReport[]>;
+  /** Which cluster of the name this node belongs to; undefined: it has not heard yet. */
+  readonly clusterId: string | undefined;
+  readonly onClusterId: (clusterId: string) => void;
+  /** This node has no place in the cluster: its id or its data are another's. */
+  readonly onRefused: (error: MraftError) => void;
+}
+
+export class NodeAgent {
+  readonly #options: AgentOptions;
+  #clusterId: string | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #soon: NodeJS.Timeout | undefined;
+  #closed = false;
+  /** Something that was told did not arrive, or may not have. */
+  #owesAll = true;
+  #toldAllAtMs = -Infinity;
+  #reporting = false;
+  #warned = false;
+
+  constructor(options: AgentOptions) {
+    this.#options = options;
+    this.#clusterId = options.clusterId;
+  }
+
+  /**
+   * Joins the cluster; waits for placement as long as nobody leads it.
+   * @throws NodeIdInUse, ClusterMismatch, InvalidArgument
+   */
+  async join(): Promise<void> {
+    while (!this.#closed) {
+      try {
+        return await this.#joinOnce();
+      } catch (error) {
+        if (error instanceof PermanentError) throw error;
+        if (!this.#warned) this.#options.logger.warn({ err: error }, 'nobody leads placement yet; trying on');
+        this.#warned = true;
+        await new Promise((resolve) => setTimeout(resolve, JOIN_RETRY_MS));
+      }
+    }
+    throw new Unavailable('the node was stopped before it had joined');
+  }
+
+  async #joinOnce(): Promise<void> {
+    this.#noteCluster(await this.#ask('join', this.#identity()));
+  }
+
+  /** Begins to speak. */
+  start(): void {
+    if (!this.#closed) this.#timer = setTimeout(() => void this.#beat(), 0);
+  }
+
+  /** What this node leads has changed. */
+  noteChange(): void {
+    if (this.#closed || this.#timer === undefined) return;
+    this.#soon ??= setTimeout(() => {
+      this.#soon = undefined;
+      void this.#report();
+    }, SOON_MS);
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    clearTimeout(this.#soon);
+  }
+
+  #identity(): object {
+    const { nodeId, incarnation, workers, labels } = this.#options;
+    return { nodeId, incarnation: String(incarnation), workers, labels, clusterId: this.#clusterId };
+  }
+
+  #ask(verb: string, question: object): Promise<unknown> {
+    const { cluster, calls } = this.#options;
+    return calls.ask(subjects.placement(cluster, verb), question, ASK_TIMEOUT_MS);
+  }
+
+  async #beat(): Promise<void> {
+    const startedMs = performance.now();
+    try {
+      await this.#heartbeat();
+      await this.#report();
+    } catch (thrown) {
+      this.#onFailure(asMraftError(thrown));
+    }
+    if (this.#closed) return;
+    const restMs = Math.max(0, startedMs + HEARTBEAT_MS - performance.now());
+    this.#timer = setTimeout(() => void this.#beat(), restMs);
+  }
+
+  async #heartbeat(): Promise<void> {
+    const load = await this.#options.load();
+    try {
+      const answer = await this.#ask('heartbeat', { ...this.#identity(), ...load });
+      this.#noteCluster(answer);
+      if (fieldsOf(answer)['reportAll'] === true) this.#owesAll = true;
+    } catch (error) {
+      if (!(error instanceof NodeNotFound)) throw error;
+      this.#owesAll = true;
+      await this.#joinOnce();
+    }
+  }
+
+  #noteCluster(answer: unknown): void {
+    const clusterId = textOf(fieldsOf(answer), 'clusterId');
+    if (this.#clusterId === clusterId) return;
+    this.#clusterId = clusterId;
+    this.#options.onClusterId(clusterId);
+  }
+
+  /** Tells what changed, or all. One at a time, so that no older word comes behind a newer one. */
+  async #report(): Promise<void> {
+    if (this.#reporting || this.#closed) return;
+    this.#reporting = true;
+    try {
+      const all = this.#owesAll || performance.now() - this.#toldAllAtMs > REPORT_ALL_MS;
+      // Until it has arrived.
+      this.#owesAll = true;
+      const regions = await this.#options.ledRegions(all);
+      const { nodeId, incarnation } = this.#options;
+      for (let at = 0; at < regions.length; at += REPORTS_PER_MESSAGE) {
+        const part = regions.slice(at, at + REPORTS_PER_MESSAGE).map(reportToJson);
+        await this.#ask('reports', { nodeId, incarnation: String(incarnation), regions: part });
+      }
+      this.#owesAll = false;
+      if (all) this.#toldAllAtMs = performance.now();
+    } catch (thrown) {
+      this.#onFailure(asMraftError(thrown));
+    } finally {
+      this.#reporting = false;
+    }
+  }
+
+  #onFailure(error: MraftError): void {
+    if (this.#closed) return;
+    if (error instanceof NodeIdInUse || error instanceof ClusterMismatch) {
+      this.close();
+      this.#options.onRefused(error);
+    } else if (!error.retryable) {
+      this.#options.logger.warn({ err: error }, 'placement refuses what this node says');
+    }
+  }
+}

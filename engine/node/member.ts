@@ -1,0 +1,148 @@
+/**
+ * A node as a member of its cluster: it speaks to placement, carries out its orders, and runs placement itself while it
+ * leads region 1.
+ */
+
+import { statfs } from 'node:fs/promises';
+import type { Kv } from '../../rpc/client/index.ts';
+import type { CallPort, LinkSubscription } from '../../rpc/nats/index.ts';
+import { asMraftError, PlacementUnavailable, type MraftError } from '../../rpc/wire/errors.ts';
+import { PLACEMENT_REGION_ID } from '../../rpc/wire/region.ts';
+import { subjects } from '../../rpc/wire/subjects.ts';
+import type { Logger, NodeConfig } from '../config.ts';
+import type { WorkerPool } from '../shard/pool.ts';
+import { readClusterId, writeClusterId } from '../store/data-dir.ts';
+import { NodeAgent, type NodeLoad } from './agent.ts';
+import { carryOut, type OrderTarget } from './orders.ts';
+import { PlacementHost } from './placement-host.ts';
+import { orderFromJson } from './placement-messages.ts';
+
+const ASK_TIMEOUT_MS = 10_000;
+
+export interface MemberOptions {
+  readonly config: NodeConfig;
+  readonly logger: Logger;
+  readonly calls: CallPort;
+  readonly pool: WorkerPool;
+  /** Of region 1. */
+  readonly systemKv: Kv;
+  readonly bootEpoch: number;
+  readonly incarnation: number;
+  readonly orders: OrderTarget;
+  /** This node has no place in the cluster; it must stop. */
+  readonly onRefused: (error: MraftError) => void;
+}
+
+export class Member {
+  readonly #options: MemberOptions;
+  readonly #agent: NodeAgent;
+  readonly #host: PlacementHost;
+  readonly #subscription: LinkSubscription;
+  #turnMs = 0;
+  #turnMsAtMs = performance.now();
+
+  constructor(options: MemberOptions) {
+    const { config, logger, calls, pool, bootEpoch, incarnation } = options;
+    const { cluster, nodeId, dataDir, workers, labels } = config;
+    this.#options = options;
+    this.#host = new PlacementHost({ cluster, nodeId, bootEpoch, kv: options.systemKv, calls, logger });
+    this.#agent = new NodeAgent({
+      cluster,
+      nodeId,
+      incarnation,
+      workers,
+      labels,
+      calls,
+      logger,
+      load: () => this.#load(),
+      ledRegions: async (all) => (await pool.askAll((control) => control.ledRegions(all))).flat(),
+      clusterId: readClusterId(dataDir),
+      onClusterId: (clusterId) => writeClusterId(dataDir, clusterId),
+      onRefused: options.onRefused,
+    });
+    this.#subscription = calls.serve(subjects.node(cluster, nodeId, 'order'), (question) => this.#onOrder(question));
+  }
+
+  /** Whether placement runs here. */
+  get isPlacementLeader(): boolean {
+    return this.#host.isActing;
+  }
+
+  /** Of a new node; waits for placement. @throws NodeIdInUse, ClusterMismatch, InvalidArgument */
+  join(): Promise<void> {
+    return this.#agent.join();
+  }
+
+  start(): void {
+    this.#agent.start();
+  }
+
+  /** A replica here has another leader. */
+  noteLeader(regionId: number, leaderNodeId: number): void {
+    if (regionId === PLACEMENT_REGION_ID) this.#host.noteLeader(leaderNodeId === this.#options.config.nodeId);
+    this.#agent.noteChange();
+  }
+
+  /** Descriptors of regions here have changed. */
+  noteRegions(): void {
+    this.#agent.noteChange();
+  }
+
+  /**
+   * Asks whoever leads placement.
+   * @throws PlacementUnavailable when nobody does, and what placement answers
+   */
+  async askPlacement(verb: string, question: object): Promise<unknown> {
+    const { calls, config } = this.#options;
+    try {
+      return await calls.ask(subjects.placement(config.cluster, verb), question, ASK_TIMEOUT_MS);
+    } catch (thrown) {
+      const error = asMraftError(thrown);
+      if (error.code !== 'Unavailable' && error.code !== 'DeadlineExceeded') throw error;
+      throw new PlacementUnavailable('nobody leads placement at the moment: try again', { cause: error });
+    }
+  }
+
+  close(): void {
+    this.#subscription.close();
+    this.#agent.close();
+    this.#host.close();
+  }
+
+  async #onOrder(question: unknown): Promise<void> {
+    const order = orderFromJson(question);
+    try {
+      await carryOut(order, this.#options.config.nodeId, this.#options.orders);
+    } catch (thrown) {
+      const error = asMraftError(thrown);
+      // The region has moved on since: its next report says how far.
+      if (error.code !== 'EpochNotMatch') throw error;
+    } finally {
+      this.#agent.noteChange();
+    }
+  }
+
+  async #load(): Promise<NodeLoad> {
+    const { config, pool } = this.#options;
+    const stats = await pool.askAll((control) => control.stats());
+    const sum = (field: 'turnMs' | 'leaders' | 'regions'): number =>
+      stats.reduce((total, part) => total + part[field], 0);
+    const disk = await statfs(config.dataDir);
+    return {
+      capacityBytes: disk.blocks * disk.bsize,
+      availableBytes: disk.bavail * disk.bsize,
+      busy: this.#busy(sum('turnMs')),
+      leaders: sum('leaders'),
+      replicas: sum('regions'),
+    };
+  }
+
+  /** The share of the workers' time since the last call that went into turns. */
+  #busy(turnMs: number): number {
+    const nowMs = performance.now();
+    const share = (turnMs - this.#turnMs) / ((nowMs - this.#turnMsAtMs) * this.#options.config.workers);
+    this.#turnMs = turnMs;
+    this.#turnMsAtMs = nowMs;
+    return Math.min(1, Math.max(0, share));
+  }
+}
