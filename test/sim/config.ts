@@ -31,8 +31,10 @@ export interface Faults {
   fullDiskEvery: number;
   /** Share of writes in the middle of which the process dies. */
   crashInWrite: number;
-  /** Share of syncs that the disk claims and does not do (amnesia). Never drawn: a node does not notice it yet. */
-  lostTail: number;
+  /** The disk of one node claims its syncs and does not do them, until the node crashes and has forgotten (amnesia). */
+  amnesiaEvery: number;
+  /** One node's database, or everything it has, is gone. */
+  wipeEvery: number;
 
   // --- process
   crashEvery: number;
@@ -113,7 +115,8 @@ export const NO_FAULTS: Readonly<Faults> = {
   syncErrorEvery: 0,
   fullDiskEvery: 0,
   crashInWrite: 0,
-  lostTail: 0,
+  amnesiaEvery: 0,
+  wipeEvery: 0,
   crashEvery: 0,
   restartEvery: 0,
   promiseEvery: 0,
@@ -170,6 +173,9 @@ const OPERATORS: Partial<Record<Fault, Draw>> = {
   handOverEvery: every(4, 15),
 };
 
+/** A node is out of a run for good; never more than one, and none where the others are no majority. */
+const LOSSES: Partial<Record<Fault, Draw>> = { amnesiaEvery: every(2, 12), wipeEvery: every(4, 20) };
+
 /** How likely a fault is on, where its profile has it. */
 const SHARE_OF_SEEDS = 0.25;
 /** Faults that leave little to be checked are on in few seeds, those that part logs in more. */
@@ -181,6 +187,8 @@ const OTHER_SHARES: Partial<Record<Fault, number>> = {
   pauseEvery: 0.4,
   transferEvery: 0.4,
   ghosts: 0.35,
+  amnesiaEvery: 0.15,
+  wipeEvery: 0.1,
 };
 
 function menuOf(profile: Profile): Partial<Record<Fault, Draw>> {
@@ -209,11 +217,16 @@ export function drawConfig(seed: number, profile: Profile): SimConfig {
   const callsAtOnce = random.pick([1, 2, 4, 8]);
   const operations = random.pick([50, 100, 200]);
   const faults = { ...NO_FAULTS };
-  for (const [fault, draw] of Object.entries(menuOf(profile)) as [Fault, Draw][]) {
-    const isOn = random.chance(OTHER_SHARES[fault] ?? SHARE_OF_SEEDS);
-    const value = draw(random, electionTimeoutMs);
-    if (isOn) faults[fault] = value;
-  }
+  const drawFaults = (menu: Partial<Record<Fault, Draw>>, from: Random): void => {
+    for (const [fault, draw] of Object.entries(menu) as [Fault, Draw][]) {
+      const isOn = from.chance(OTHER_SHARES[fault] ?? SHARE_OF_SEEDS);
+      const value = draw(from, electionTimeoutMs);
+      if (isOn) faults[fault] = value;
+    }
+  };
+  drawFaults(menuOf(profile), random);
+  // From a stream of their own: seeds without them are what they were before there were such faults.
+  if (profile !== 'network' && profile !== 'calm') drawFaults(LOSSES, random.stream(`losses ${profile}`));
   return {
     seed,
     profile,

@@ -3,6 +3,7 @@
  * told to. All workers of the node share it, each through a view of its own, as they share one database.
  */
 
+import type { FenceKeeper } from '../../engine/store/fence.ts';
 import { MemoryStore } from '../../engine/store/memory-store.ts';
 import type {
   Column,
@@ -14,6 +15,7 @@ import type {
   WriteBatch,
 } from '../../engine/store/port.ts';
 import type { Random } from './random.ts';
+import { VirtualFence } from './virtual-fence.ts';
 
 /** One operation of a batch; `value` undefined: the key is deleted. */
 export interface Mutation {
@@ -37,7 +39,6 @@ export interface DiskEvents {
 export interface DiskTimings {
   readonly syncMs: number;
   readonly crashInWrite: number;
-  readonly lostTail: number;
 }
 
 class WatchedBatch implements WriteBatch {
@@ -73,7 +74,7 @@ class WatchedBatch implements WriteBatch {
 }
 
 export class VirtualDisk {
-  readonly store = new MemoryStore();
+  store = new MemoryStore();
   readonly timings: DiskTimings;
   readonly #random: Random;
   events: DiskEvents | undefined;
@@ -85,26 +86,71 @@ export class VirtualDisk {
   failNext = false;
   /** The disk is full after so many more writes. */
   fullAfter = Infinity;
+  /** Syncs are claimed and not done, until the next crash: what was claimed can be lost (amnesia). */
+  lies = false;
+  readonly #fences = new Map<number, VirtualFence>();
+  readonly #fenceRandom: Random;
   /** A sync has failed since the last crash. */
   hasFailed = false;
   syncs = 0;
   faultsOff = false;
 
-  constructor(timings: DiskTimings, random: Random) {
+  constructor(timings: DiskTimings, random: Random, fenceRandom: Random) {
     this.timings = timings;
     this.#random = random;
+    this.#fenceRandom = fenceRandom;
   }
 
-  /** How many writes that were not synced are kept, and lost. */
-  crash(): { readonly kept: number; readonly lost: number } {
+  /** How many writes that were not durable are kept, and lost; `forgot`: one that a fence had been passed for. */
+  crash(): { readonly kept: number; readonly lost: number; readonly forgot: boolean } {
     const { unsyncedWrites } = this.store;
-    const keepWrites = this.#random.below(unsyncedWrites + 1);
+    let keepWrites = this.#random.below(unsyncedWrites + 1);
+    if (this.#fenceRandom.chance(0.5)) keepWrites = this.#cutPower(keepWrites);
+    const fences = [...this.#fences.values()];
+    const forgot = fences.some((fence) => keepWrites < fence.covered);
+    for (const fence of fences) fence.settle();
     this.store.crash({ keepWrites });
+    this.lies = false;
     this.failNext = false;
     this.hasFailed = false;
     this.hangMs = 0;
     this.fullAfter = Infinity;
-    return { kept: keepWrites, lost: unsyncedWrites - keepWrites };
+    return { kept: keepWrites, lost: unsyncedWrites - keepWrites, forgot };
+  }
+
+  /**
+   * Fences fall back to what was synced of them. What is lost behind that alone nobody could notice, so if anything that
+   * was claimed is lost, then also something that a synced fence covers.
+   */
+  #cutPower(keepWrites: number): number {
+    const fences = [...this.#fences.values()];
+    const covered = Math.max(0, ...fences.map((fence) => fence.syncedCovered));
+    if (covered === 0 && fences.some((fence) => fence.covered > 0)) return keepWrites;
+    for (const fence of fences) fence.fallBack();
+    return covered === 0 ? keepWrites : Math.min(keepWrites, this.#fenceRandom.below(covered));
+  }
+
+  /** Nothing is left of the database; fences are files beside it. */
+  wipe({ fences }: { readonly fences: boolean }): void {
+    this.store = new MemoryStore();
+    if (fences) this.#fences.clear();
+  }
+
+  /** What a start reads of the fences, by worker. */
+  get fences(): Map<number, number> {
+    return new Map([...this.#fences].map(([worker, { passed }]) => [worker, passed]));
+  }
+
+  /** A worker's fence; it outlives the worker. */
+  fenceKeeper(worker: number, nowMs: () => number): FenceKeeper {
+    const fence = this.#fences.get(worker) ?? new VirtualFence();
+    this.#fences.set(worker, fence);
+    return {
+      get passed() {
+        return fence.passed;
+      },
+      keep: (mark) => fence.keep(mark, this.store.unsyncedWrites, nowMs()),
+    };
   }
 
   /** How long a sync takes that begins now. */
@@ -124,16 +170,17 @@ export class VirtualDisk {
     const dies = !this.faultsOff && this.#random.chance(this.timings.crashInWrite);
     const when = dies ? this.#random.pick(['before', 'unsynced', 'after'] as const) : 'never';
     if (when === 'before') this.#die();
-    const lies = sync && !this.faultsOff && this.#random.chance(this.timings.lostTail);
     this.#fill();
     const { mutations } = batch;
-    if (sync && this.failNext) {
+    if (sync && !this.lies && this.failNext) {
       this.failNext = false;
       this.hasFailed = true;
       this.store.failNextSync();
     }
-    this.store.write(batch.inner, { sync: sync && !lies && when !== 'unsynced' });
+    const isDone = sync && !this.lies && when !== 'unsynced';
+    this.store.write(batch.inner, { sync: isDone });
     batch.clear();
+    if (isDone) for (const fence of this.#fences.values()) fence.settle();
     const synced = sync && when !== 'unsynced';
     if (synced) this.syncs++;
     this.events?.onWrite(mutations, synced);

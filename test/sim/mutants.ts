@@ -289,7 +289,46 @@ const EXACTLY_ONCE: readonly Mutant[] = [
   ),
 ];
 
-export const MUTANTS: readonly Mutant[] = [...DURABILITY, ...ELECTIONS, ...REPLICATION, ...READS, ...EXACTLY_ONCE];
+const LOSSES: readonly Mutant[] = [
+  {
+    name: 'does not notice amnesia',
+    replacements: [
+      {
+        file: 'engine/store/fence.js',
+        find: 'if (fence === undefined ? mark > 0 : mark < fence)',
+        replace: 'if (false)',
+      },
+      { file: 'engine/store/fence.js', find: 'this.#mark >= keeper.passed', replace: 'true' },
+    ],
+  },
+  mutant(
+    'passes the fence before the sync',
+    'engine/shard/shard.js',
+    'this.#env.fence?.addMark(batch);',
+    '(this.#env.fence?.addMark(batch), this.#env.fence?.pass());',
+  ),
+  mutant(
+    'marks only the batches of a vote',
+    'engine/store/fence.js',
+    "batch.put('meta', this.#key, this.#value);",
+    "if (batch.count < 2) batch.put('meta', this.#key, this.#value);",
+  ),
+  mutant(
+    'listens to a node that came back without its data',
+    'engine/shard/directory.js',
+    'if (known.incarnation !== 0)\n            return false;',
+    '',
+  ),
+];
+
+export const MUTANTS: readonly Mutant[] = [
+  ...DURABILITY,
+  ...LOSSES,
+  ...ELECTIONS,
+  ...REPLICATION,
+  ...READS,
+  ...EXACTLY_ONCE,
+];
 
 /** The files that a mutant changes. */
 export function filesOf(mutant: Mutant): string[] {

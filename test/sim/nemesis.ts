@@ -12,6 +12,7 @@ export class Nemesis {
   #stopped = false;
   /** The leader that was cut off last. */
   #cutOff = 0;
+  #doomed: VirtualNode | undefined;
   #joinLast: () => void = () => {};
   /** Faults made, by name. */
   readonly made = new Map<string, number>();
@@ -31,6 +32,8 @@ export class Nemesis {
       hungSyncEvery: (random) => this.#hangSync(random),
       syncErrorEvery: (random) => this.#failSync(random),
       fullDiskEvery: (random) => this.#fillDisk(random),
+      amnesiaEvery: (random) => this.#lie(random),
+      wipeEvery: (random) => this.#wipe(random),
       crashEvery: (random) => this.#anyNode(random).crash(),
       restartEvery: (random) => this.#restart(random),
       promiseEvery: (random) => this.#testPromises(random),
@@ -181,6 +184,31 @@ export class Nemesis {
     });
   }
 
+  /** Claims syncs until the node crashes, which it does soon. */
+  #lie(random: Random): void {
+    const node = this.#chooseDoomed(random);
+    if (!node?.process) return;
+    node.disk.lies = true;
+    const lastsMs = random.pick([0.2, 1, 3]) * this.#config.electionTimeoutMs * random.next();
+    this.#world.at(this.#world.nowMs + lastsMs, () => {
+      if (!this.#stopped && node.disk.lies) node.crash();
+    });
+  }
+
+  #wipe(random: Random): void {
+    const node = this.#chooseDoomed(random);
+    if (!node) return;
+    if (random.chance(0.3)) node.wipe('database');
+    else if (node.isKnownTo(this.#world.nodes)) node.wipe('everything');
+  }
+
+  /** The one node of a run that loses what it promised: of the others a majority must remain in every region. */
+  #chooseDoomed(random: Random): VirtualNode | undefined {
+    if (this.#config.replicas < 3) return undefined;
+    this.#doomed ??= this.#anyNode(random);
+    return this.#doomed.isLost || this.#doomed.hasForgotten ? undefined : this.#doomed;
+  }
+
   // --- processes -----------------------------------------------------------------------------------------------------
 
   /** Cuts one follower off from its leader, and meanwhile restarts the others. */
@@ -287,10 +315,13 @@ export class Nemesis {
     const world = this.#world;
     world.network.heal();
     world.stallShare = 0;
+    // What has forgotten something says so before it is counted on.
+    for (const node of world.nodes) if (node.hasForgotten) node.start();
     const well = this.#chooseWell(world.random.stream('heal'));
     for (const node of world.nodes) {
       const { disk } = node;
       disk.faultsOff = true;
+      disk.lies = false;
       disk.slowUntilMs = 0;
       disk.hangMs = 0;
       disk.failNext = false;
@@ -304,16 +335,17 @@ export class Nemesis {
   }
 
   #chooseWell(random: Random): VirtualNode[] {
-    const { nodes, config } = this.#world;
-    const most = Math.floor((config.replicas - 1) / 2);
-    if (!config.healMajorityOnly || most === 0) return [...nodes];
+    const { config } = this.#world;
+    const nodes = this.#world.nodes.filter((node) => !node.isLost);
+    const most = Math.floor((config.replicas - 1) / 2) - (this.#world.nodes.length - nodes.length);
+    if (!config.healMajorityOnly || most <= 0) return nodes;
     const ill = random.sample(nodes, 1 + random.below(most));
     for (const node of ill) {
       if (random.chance(0.5)) {
         node.stayDown = true;
         node.crash();
       } else {
-        const others = nodes.filter((other) => other !== node).map((other) => other.nodeId);
+        const others = this.#world.nodes.filter((other) => other !== node).map((other) => other.nodeId);
         this.#world.network.cut(symmetric([node.nodeId], [...others, ...this.#clients, node.nodeId]));
       }
     }

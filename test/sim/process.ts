@@ -10,10 +10,12 @@ import { EventLoop, type LoopTimers } from '../../engine/shard/event-loop.ts';
 import type { ShardEnvironment } from '../../engine/shard/ports.ts';
 import { RangeLedger } from '../../engine/shard/range-ledger.ts';
 import { Shard } from '../../engine/shard/shard.ts';
+import { loadIncarnation } from '../../engine/store/node-records.ts';
+import { checkFences, Fence } from '../../engine/store/fence.ts';
 import { logIndexOf, META_KIND, readU64 } from '../../engine/store/keys.ts';
 import { putRegion } from '../../engine/store/region-records.ts';
 import { decode, encode, mraft } from '../../rpc/wire/codec.ts';
-import { StorageFailure } from '../../rpc/wire/errors.ts';
+import { Amnesia, StorageFailure } from '../../rpc/wire/errors.ts';
 import type { Region } from '../../rpc/wire/region.ts';
 import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
 import { NodeClock } from './clock.ts';
@@ -72,6 +74,7 @@ export class VirtualWorker implements Turn {
       worker: number,
       workers: process.workerCount,
       bootEpoch: process.bootEpoch,
+      incarnation: node.incarnation,
       tickMs: config.tickMs,
       timings: {
         electionTimeoutMs: config.electionTimeoutMs,
@@ -87,6 +90,11 @@ export class VirtualWorker implements Turn {
     const random = process.random.stream(`worker ${process.bootEpoch} ${number}`);
     this.shard = new Shard(shardConfig, {
       store,
+      fence: new Fence(
+        store,
+        number,
+        node.disk.fenceKeeper(number, () => this.#nowMs),
+      ),
       clock,
       random: () => random.next(),
       transport: this.#transport(),
@@ -353,8 +361,16 @@ export class VirtualNode implements ReachableNode {
   readonly world: NodeSurroundings;
   readonly disk: VirtualDisk;
   readonly random: Random;
+  /** Those that the cluster begins with. */
+  readonly #regions: readonly Region[];
   process: VirtualProcess | undefined;
   bootEpoch = 0;
+  /** Of its data directory. */
+  incarnation: number;
+  /** Its disk has lost something that was durable once, and it has not been started since. */
+  hasForgotten = false;
+  /** It is down for good, or back as somebody whom nobody knows. */
+  isLost = false;
   /** It is not to be started again for now. */
   stayDown = false;
   /** How long after its next crash it is started again; undefined: by chance. */
@@ -364,16 +380,15 @@ export class VirtualNode implements ReachableNode {
     this.world = world;
     this.nodeId = nodeId;
     this.random = random;
+    this.incarnation = nodeId * 1_000;
     const { config } = world;
     const timings = {
       syncMs: config.syncMs,
       crashInWrite: config.faults.crashInWrite,
-      lostTail: config.faults.lostTail,
     };
-    this.disk = new VirtualDisk(timings, random.stream(`disk ${nodeId}`));
-    const batch = this.disk.store.createBatch();
-    for (const region of regions) putRegion(batch, region);
-    this.disk.store.write(batch, { sync: true });
+    this.disk = new VirtualDisk(timings, random.stream(`disk ${nodeId}`), random.stream(`fences ${nodeId}`));
+    this.#regions = regions;
+    this.#writeFirstRegions();
     this.disk.events = {
       onWrite: (mutations, synced) => {
         world.trace(() => `  disk ${nodeId}: ${describeMutations(mutations)}${synced ? ', synced' : ''}`);
@@ -391,8 +406,15 @@ export class VirtualNode implements ReachableNode {
     return this.process !== undefined;
   }
 
+  /** As node.ts does at the first start. */
+  #writeFirstRegions(): void {
+    const batch = this.disk.store.createBatch();
+    for (const region of this.#regions) putRegion(batch, region);
+    this.disk.store.write(batch, { sync: true });
+  }
+
   start(): void {
-    if (this.process || this.stayDown) return;
+    if (this.process || this.stayDown || !this.#remembers()) return;
     this.bootEpoch++;
     const { config, nowMs } = this.world;
     const rate = this.#rate(config);
@@ -432,10 +454,59 @@ export class VirtualNode implements ReachableNode {
     if (!process) return;
     process.die(this.world.nowMs);
     this.process = undefined;
-    const { kept, lost } = this.disk.crash();
-    this.world.trace(() => `node ${this.nodeId} crashes: ${kept} unsynced writes are kept, ${lost} lost`);
+    const { kept, lost, forgot } = this.disk.crash();
+    const what = forgot ? ', some of which it had acknowledged' : '';
+    this.world.trace(() => `node ${this.nodeId} crashes: ${kept} writes at risk are kept, ${lost} lost${what}`);
+    if (forgot) this.#forget();
     this.world.safety.onCrash(this.nodeId, this.disk.store);
     this.world.onDown(this);
+  }
+
+  /** Whether it may start; a node that has forgotten something says so instead, and stays down. */
+  #remembers(): boolean {
+    try {
+      checkFences(this.disk.store, this.disk.fences);
+    } catch (error) {
+      if (!(error instanceof Amnesia)) throw error;
+      if (!this.hasForgotten) this.world.report('an honest disk is believed', `node ${this.nodeId}: ${error.message}`);
+      this.world.trace(() => `node ${this.nodeId} does not start: ${error.message}`);
+      this.isLost = true;
+      this.stayDown = true;
+      return false;
+    }
+    if (this.hasForgotten) this.world.report('amnesia is noticed', `node ${this.nodeId} starts although it forgot`);
+    return true;
+  }
+
+  #forget(): void {
+    this.hasForgotten = true;
+    this.world.safety.onLoss(this.nodeId);
+  }
+
+  /** Its database is gone, and with `everything` also what lies beside it, so that it comes back as another. */
+  wipe(what: 'database' | 'everything'): void {
+    this.crash();
+    this.world.trace(() => `node ${this.nodeId} loses its ${what}`);
+    const hadPassed = [...this.disk.fences.values()].some((mark) => mark > 0);
+    this.disk.wipe({ fences: what === 'everything' });
+    if (what === 'database' && hadPassed) this.#forget();
+    if (what === 'everything') {
+      this.world.safety.onLoss(this.nodeId);
+      this.incarnation++;
+      this.isLost = true;
+    }
+    this.#writeFirstRegions();
+    this.world.safety.onCrash(this.nodeId, this.disk.store);
+  }
+
+  /** All whom it shares a region with have heard it, and will know it from one who has lost its data. */
+  isKnownTo(others: readonly VirtualNode[]): boolean {
+    return others.every(
+      (other) =>
+        other === this ||
+        !other.#regions.some((region) => region.peers.some((peer) => peer.nodeId === this.nodeId)) ||
+        loadIncarnation(other.disk.store, this.nodeId) === this.incarnation,
+    );
   }
 
   /** The disk failed a sync: the program stops itself, and other workers may still run for a moment. */

@@ -49,6 +49,8 @@ interface RegionFacts {
   /** By applied index: the hash of the data there. */
   readonly dataHashes: Map<number, number>;
   readonly images: Map<number, ReplicaImage>;
+  /** What a node had promised before it forgot; it counts as long as that node does not speak again. */
+  readonly promised: Map<number, ReplicaImage>;
   readonly seen: Map<number, SeenStatus>;
 }
 
@@ -94,6 +96,7 @@ export class Safety {
         leaders: new Map(),
         dataHashes: new Map([[0, 0]]),
         images: new Map(region.peers.map((peer) => [peer.nodeId, new ReplicaImage()])),
+        promised: new Map(),
         seen: new Map(),
       });
     }
@@ -309,6 +312,14 @@ export class Safety {
     node.pending = [];
   }
 
+  /** The node lost what it had promised, and must not come back as if it had not. */
+  onLoss(nodeId: number): void {
+    for (const facts of this.#regions.values()) {
+      const image = facts.images.get(nodeId);
+      if (image) facts.promised.set(nodeId, image);
+    }
+  }
+
   /** The node crashed: what its disk has now is all that is known there, and it must fit what is known elsewhere. */
   onCrash(nodeId: number, store: MemoryStore): void {
     const node = this.#nodes.get(nodeId)!;
@@ -400,8 +411,8 @@ export class Safety {
       return;
     }
     let durable = 0;
-    for (const image of facts.images.values()) {
-      const other = image.durableLog.at(index);
+    for (const [peer, image] of facts.images) {
+      const other = image.durableLog.at(index) ?? facts.promised.get(peer)?.durableLog.at(index);
       if (other && isSame(other, mark)) durable++;
     }
     if (durable < facts.majority) {
