@@ -66,7 +66,12 @@ const DURABILITY: readonly Mutant[] = [
         putApplied(apart, regionId, { index: this.#appliedIndex, term: this.#appliedTerm });
         this.#store.write(apart, { sync: false });`,
   ),
-  mutant('leaves the overwritten tail of a log behind', 'engine/store/log-store.js', "batch.delete('log', key);", ''),
+  mutant(
+    'leaves the overwritten tail of a log behind',
+    'engine/store/log-store.js',
+    'stale <= oldLast; stale++)',
+    'stale < 0; stale++)',
+  ),
   mutant(
     'tries again after a failed sync',
     'engine/shard/event-loop.js',
