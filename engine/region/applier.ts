@@ -68,6 +68,10 @@ export class Applier {
     return this.#appliedIndex;
   }
 
+  get appliedTerm(): number {
+    return this.#appliedTerm;
+  }
+
   get sessionCount(): number {
     return this.#sessions.size;
   }

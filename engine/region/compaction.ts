@@ -57,6 +57,22 @@ export function compactionIndex(
   return gained >= Math.min(limits.keepEntries, entries / 4) ? index : undefined;
 }
 
+/** When the question is worth asking again: a log that could not be cut, or was a moment ago, must have grown. */
+export class CompactionPace {
+  #asked: LogExtent | undefined;
+
+  isDue(log: LogExtent, limits: CompactionLimits = COMPACTION_LIMITS): boolean {
+    const before = this.#asked;
+    const hasGrown =
+      before === undefined ||
+      log.lastIndex - before.lastIndex >= limits.keepEntries / 4 ||
+      log.sizeBytes - before.sizeBytes >= limits.keepBytes / 4 ||
+      log.sizeBytes < before.sizeBytes;
+    if (hasGrown) this.#asked = log;
+    return hasGrown;
+  }
+}
+
 /** Whether the peer is there, and less than half of a log that is too long ahead of it. */
 function keepsUp(peer: ProgressStatus, log: LogExtent, entries: number): boolean {
   return peer.recentlyActive && peer.match >= log.lastIndex - entries / 2;

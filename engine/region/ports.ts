@@ -40,6 +40,8 @@ export interface ReplicaEnvironment {
   readonly respond: Respond;
   /** Sends a message to the peer of this region on `nodeId`; it may be lost. */
   readonly send: (regionId: number, nodeId: number, message: RaftMessage) => void;
+  /** The core wants the region's data sent along with this message; `Replica.snapshotFor` says what of, behind the turn. */
+  readonly askSnapshot: (regionId: number, message: RaftMessage) => void;
   /** The region has another leader (0: none known) or term than was told before. */
   readonly onLeader: (regionId: number, leaderNodeId: number, term: number) => void;
   /** The region's descriptor changed, and that is written. */

@@ -15,16 +15,25 @@ import {
   RegionMerging,
   ServerBusy,
   asMraftError,
+  invariant,
 } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import { canVote, sameEpoch, type Epoch, type Region } from '../../rpc/wire/region.ts';
 import { RaftNode } from '../raft/index.ts';
 import type { Entry, ProposeResult, RaftMessage, RaftStatus, Ready } from '../raft/index.ts';
 import { RegionLog } from '../store/log-store.ts';
-import { listSessions, loadApplied, loadHardState, putHardState, type RegionRecord } from '../store/region-records.ts';
+import {
+  listSessions,
+  loadApplied,
+  loadHardState,
+  putHardState,
+  type LogPosition,
+  type RegionRecord,
+} from '../store/region-records.ts';
 import { PendingChanges, adminPayload, type ChangeDone, type RegionChange } from './admin.ts';
 import { admitCommand } from './admission.ts';
 import { Applier, type CommandOutcome } from './applier.ts';
+import { CompactionPace, compactionIndex, isWorthCompacting } from './compaction.ts';
 import { RegionChanges } from './changes.ts';
 import { checkMembershipChange, encodeMembershipChange, membershipOf } from './membership.ts';
 import type { Origin, ReplicaEnvironment, TurnBatches } from './ports.ts';
@@ -84,6 +93,9 @@ export class Replica {
   #unapplied: Entry[] = [];
   #unappliedBytes = 0;
   #laggingSinceMs = 0;
+  /** What the entries that are being applied say about the log. */
+  #compaction: LogPosition | undefined;
+  readonly #nextCompaction = new CompactionPace();
   /** The entries that are being applied; kept over a full disk, so that the same ones are gone on with. */
   #run: Entry[] | undefined;
 
@@ -142,8 +154,8 @@ export class Replica {
     const env = this.#env;
     return new RegionChanges(env.nodeId, {
       applyConfChange: (change) => void this.raft.applyConfChange(change),
-      // Compaction is not built yet.
-      compactTo: () => {},
+      // The core has not heard yet that what stands before this entry is applied.
+      compactTo: (index, term) => void (this.#compaction = { index, term }),
       onRegionChanged: (region) => {
         for (const peer of region.peers) this.#nodeOfPeer.set(peer.peerId, peer.nodeId);
         env.onRegionChanged(region);
@@ -235,7 +247,7 @@ export class Replica {
   // --- step 2: what comes in ---------------------------------------------------------------------------------------
 
   step(message: RaftMessage, nowMs: number): void {
-    // A snapshot is nothing without its data, which does not travel yet.
+    // A snapshot is nothing without its data, and comes with it (stepSnapshot).
     if (message.kind === 'snapshot') return;
     if (message.kind === 'readIndex') return this.#onReadIndex(message, nowMs);
     if (message.kind === 'readIndexResponse') return this.#onReadIndexResponse(message);
@@ -399,7 +411,7 @@ export class Replica {
   #send(messages: readonly RaftMessage[]): void {
     for (const message of messages) {
       if (message.kind === 'snapshot') {
-        this.raft.reportSnapshot(message.to, false);
+        this.#env.askSnapshot(this.regionId, message);
         continue;
       }
       const nodeId = this.#nodeOfPeer.get(message.to);
@@ -436,6 +448,7 @@ export class Replica {
     const isAwaited = this.isLeader || this.#reads.count > 0 || this.#unappliedBytes >= LIMITS.laggingBytes;
     while (isAwaited && this.isLagging && this.#applyRun(Infinity, batches, answers));
     this.#ready = undefined;
+    if (this.#leads) this.#proposeCompaction();
   }
 
   /**
@@ -466,6 +479,7 @@ export class Replica {
     this.#stats.entriesApplied += run.length;
     const last = run.at(-1)!;
     this.raft.appliedTo(last.index, last.term);
+    this.#compact(batches);
     return true;
   }
 
@@ -534,6 +548,66 @@ export class Replica {
       this.#fail(request.origin, request.requestId, error);
       return false;
     }
+  }
+
+  // --- the log's beginning -----------------------------------------------------------------------------------------
+
+  /** Of a leader: cuts the log when it has grown long. Only what applies entries asks, so nothing wakes for it. */
+  #proposeCompaction(): void {
+    const { firstIndex, lastIndex, sizeBytes } = this.#log;
+    const log = { firstIndex, lastIndex, sizeBytes, appliedIndex: this.#applier.appliedIndex };
+    if (!isWorthCompacting(log) || this.state.phase !== 'normal' || !this.#nextCompaction.isDue(log)) return;
+    const index = compactionIndex(log, this.raft.status().progress);
+    if (index === undefined) return;
+    const command = { compactLog: { index, term: this.#log.term(index)! } };
+    this.raft.propose(adminPayload(this.region.epoch, command), this.#env.clock.nowMs());
+  }
+
+  /** Forgets what an applied entry said may go. The bound and the applied index are in one batch, so no crash parts them. */
+  #compact(batches: TurnBatches): void {
+    const cut = this.#compaction;
+    this.#compaction = undefined;
+    // A peer that installed a snapshot has nothing there any more.
+    if (cut && cut.index >= this.#log.firstIndex && cut.index <= this.#applier.appliedIndex) {
+      invariant(this.#log.term(cut.index) === cut.term, `a log is cut behind entry ${cut.index}, which it has`);
+      this.raft.compactTo(cut.index);
+      this.#log.truncateTo(batches.applied, cut.index);
+    } else if (this.#log.hasRubbish) {
+      this.#log.dropRubbish(batches.applied);
+    }
+  }
+
+  // --- snapshots ---------------------------------------------------------------------------------------------------
+
+  /**
+   * What a snapshot that the core asked for is of now: at the end of a turn, when all that is applied is written. Undefined:
+   * it is not asked for any more.
+   */
+  snapshotFor(
+    message: RaftMessage,
+  ): { readonly toNode: number; readonly record: RegionRecord; readonly message: RaftMessage } | undefined {
+    const toNode = this.#nodeOfPeer.get(message.to);
+    const { record, region } = this.state;
+    const isMember = region.peers.some((peer) => peer.peerId === message.to);
+    if (toNode === undefined || !isMember || !this.isLeader || message.term !== this.raft.term) return undefined;
+    const { appliedIndex: index, appliedTerm: logTerm } = this.#applier;
+    return { toNode, record, message: { ...message, index, logTerm, membership: membershipOf(region) } };
+  }
+
+  /** Whether this leader sends the peer nothing but a snapshot. */
+  awaitsSnapshot(peerId: number): boolean {
+    const { progress } = this.raft.status();
+    return progress.some((peer) => peer.peerId === peerId && peer.state === 'snapshot');
+  }
+
+  /** Whether a snapshot that ends with this entry would bring nothing new. Between turns. */
+  hasEntry(index: number, term: number): boolean {
+    return index <= this.raft.commit || this.#log.term(index) === term;
+  }
+
+  /** A snapshot whose data this replica has, by installing it or by itself. */
+  stepSnapshot(message: RaftMessage, nowMs: number): void {
+    this.raft.step(message, nowMs);
   }
 
   // --- changes of the region ---------------------------------------------------------------------------------------

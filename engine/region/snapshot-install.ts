@@ -35,11 +35,15 @@ import type { ReceivedHead } from './snapshot-receiver.ts';
 /** Behind every chunk. */
 const INSTALL_SEQUENCE = Number.MAX_SAFE_INTEGER;
 
+/** Writes a batch and syncs it, as whoever owns the store does that. */
+export type WriteSynced = (batch: WriteBatch) => void;
+
 export class SnapshotInstall {
   readonly regionId: number;
   readonly record: RegionRecord;
   readonly message: mraft.RaftMessage;
   readonly #store: Store;
+  readonly #writeSynced: WriteSynced;
   readonly #batch: WriteBatch;
   readonly #chunks: number;
   readonly #toClear: (() => void)[];
@@ -60,6 +64,7 @@ export class SnapshotInstall {
     chunks: number,
     replaced: Region | undefined,
     boot: number,
+    writeSynced: WriteSynced,
   ): SnapshotInstall {
     const { regionId } = head.record.region;
     const batch = store.createBatch();
@@ -67,8 +72,8 @@ export class SnapshotInstall {
     batch.put('staging', stagingKey(regionId, INSTALL_SEQUENCE), encode(mraft.SnapshotInstall, install));
     putRegionRecord(batch, { ...head.record, phase: 'applying' });
     batch.delete('meta', metaKey(META_KIND.tombstone, regionId));
-    store.write(batch, { sync: true });
-    return new SnapshotInstall(store, regionId, boot);
+    writeSynced(batch);
+    return new SnapshotInstall(store, regionId, boot, writeSynced);
   }
 
   /**
@@ -76,8 +81,9 @@ export class SnapshotInstall {
    * under the boot that began: later others may have it, and every start sweeps what belongs to none.
    * @throws StorageFailure when what was staged is not there
    */
-  constructor(store: Store, regionId: number, boot: number) {
+  constructor(store: Store, regionId: number, boot: number, writeSynced: WriteSynced) {
     this.#store = store;
+    this.#writeSynced = writeSynced;
     this.#batch = store.createBatch();
     this.regionId = regionId;
     const { message, record } = decodeHead(this.#staged(0));
@@ -124,7 +130,8 @@ export class SnapshotInstall {
     if (this.#batch.count === 0) this.#gather(mostBytes);
     const isLast = this.#next >= this.#chunks;
     if (isLast) this.#putRecords();
-    this.#store.write(this.#batch, { sync: isLast });
+    if (isLast) this.#writeSynced(this.#batch);
+    else this.#store.write(this.#batch, { sync: false });
     if (!isLast) return false;
     this.#isDone = true;
     dropStaging(this.#store, this.regionId);

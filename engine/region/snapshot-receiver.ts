@@ -126,6 +126,11 @@ export class SnapshotReceiver {
     return this.#error;
   }
 
+  /** There is something to stage. */
+  get hasChecked(): boolean {
+    return this.#checked.length > 0;
+  }
+
   /** All of it is staged, when what `stage` added is written. */
   get isComplete(): boolean {
     return this.#lastPart === 'tail' && this.#checked.length === 0 && this.#error === undefined;

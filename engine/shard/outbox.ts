@@ -92,24 +92,26 @@ export class Outbox {
     return true;
   }
 
-  #sendFrame(destination: Destination): void {
+  /** A step of a snapshot, at once, in a frame and a lane of its own. False: it was not sent. */
+  sendSnapshotStep(nodeId: number, step: mraft.ISnapshotStep): boolean {
+    const destination = this.#destination(nodeId, this.#directory.workerOf(nodeId, step.regionId ?? 0));
+    const frame = encode(mraft.PeerFrame, { ...this.#head(destination), snapshot: step });
+    return this.#transport.sendPeerFrame(nodeId, destination.worker, frame, 'snap');
+  }
+
+  #head(destination: Destination): mraft.IPeerFrame {
     const { cluster, nodeId, bootEpoch, incarnation = 0, worker, workers } = this.#config;
+    const sequence = ++destination.sequence;
+    return { cluster, fromNode: nodeId, bootEpoch, incarnation, sequence, fromWorker: worker, workers };
+  }
+
+  #sendFrame(destination: Destination): void {
     const { messages, notices } = destination;
-    const frame = encode(mraft.PeerFrame, {
-      cluster,
-      fromNode: nodeId,
-      bootEpoch,
-      incarnation,
-      sequence: ++destination.sequence,
-      fromWorker: worker,
-      workers,
-      messages,
-      notices,
-    });
+    const frame = encode(mraft.PeerFrame, { ...this.#head(destination), messages, notices });
     destination.messages = [];
     destination.notices = [];
     destination.sizeBytes = 0;
-    if (this.#transport.sendPeerFrame(destination.nodeId, destination.worker, frame)) {
+    if (this.#transport.sendPeerFrame(destination.nodeId, destination.worker, frame, 'raft')) {
       this.stats.peerFramesSent++;
       this.stats.peerBytesSent += frame.length;
       this.stats.peerMessagesSent += messages.length;

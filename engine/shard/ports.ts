@@ -3,12 +3,15 @@
 import type { Clock, Origin, Random, RegionTimings } from '../region/ports.ts';
 import type { Region } from '../../rpc/wire/region.ts';
 import type { MraftError } from '../../rpc/wire/errors.ts';
+import type { BodyCodec } from '../region/snapshot-chunk.ts';
 import type { Fence } from '../store/fence.ts';
 import type { Store } from '../store/port.ts';
+import type { Lane } from '../../rpc/wire/subjects.ts';
+import type { RangeClaims } from './snapshot-ports.ts';
 
 export interface ShardTransport {
   /** Sends a PeerFrame to a worker of another node. It may be lost; false: it certainly was. */
-  sendPeerFrame(nodeId: number, worker: number, frame: Uint8Array): boolean;
+  sendPeerFrame(nodeId: number, worker: number, frame: Uint8Array, lane: Lane): boolean;
   /** Sends a ResponseFrame to where a request came from. */
   respond(origin: Origin, frame: Uint8Array): void;
   /** Hands messages of a region that lives on another worker of this node to that worker. */
@@ -46,6 +49,8 @@ export interface ShardConfig {
   readonly incarnation?: number;
   readonly timings: RegionTimings;
   readonly tickMs: number;
+  /** What the whole node may send of snapshots. Default: DEFAULTS.snapshotBytesPerSecond. */
+  readonly snapshotBytesPerSecond?: number;
 }
 
 export interface ShardEnvironment {
@@ -56,4 +61,8 @@ export interface ShardEnvironment {
   readonly random: Random;
   readonly transport: ShardTransport;
   readonly events: ShardEvents;
+  /** Makes chunks of snapshots smaller. Default: they travel as they are. */
+  readonly codec?: BodyCodec;
+  /** The node's ledger of ranges. Default: whoever asks may have a range. */
+  readonly ranges?: RangeClaims;
 }

@@ -24,7 +24,13 @@ import type { ChangeDone, RegionChange } from '../region/admin.ts';
 import { Replica, type ReplicaStats, type ReplicaStatus } from '../region/replica.ts';
 import type { Origin, ReplicaEnvironment, TurnBatches } from '../region/ports.ts';
 import type { WriteBatch } from '../store/port.ts';
-import { destroyReplica, listRegionRecords, loadRegionRecord, loadTombstone, type RegionRecord } from '../store/region-records.ts';
+import {
+  destroyReplica,
+  listRegionRecords,
+  loadRegionRecord,
+  loadTombstone,
+  type RegionRecord,
+} from '../store/region-records.ts';
 import { Directory } from './directory.ts';
 import { Inbox } from './inbox.ts';
 import { Liveness, livenessOf } from './liveness.ts';
@@ -35,6 +41,7 @@ import type { ShardConfig, ShardEnvironment } from './ports.ts';
 import { RegionReports, type LedRegion } from './region-reports.ts';
 import { fromWireMessage } from './raft-wire.ts';
 import { Responder } from './responder.ts';
+import { SnapshotDesk } from './snapshot-desk.ts';
 import { emptyShardStats, type ShardStats } from './stats.ts';
 
 /** Election time-outs for which a voter that was removed goes on answering those who have not heard so. */
@@ -89,6 +96,7 @@ export class Shard {
   /** Replicas that were removed from their region, and when their data goes: voters answer a while longer. */
   readonly #removed = new Map<Replica, number>();
   readonly #reports = new RegionReports();
+  readonly #snapshots: SnapshotDesk;
   /** A turn that stopped in the middle because the disk is full. */
   #stalled: OpenTurn | undefined;
 
@@ -112,6 +120,7 @@ export class Shard {
       timings: config.timings,
       respond: (origin, response) => this.#responder.add(origin, response),
       send: (regionId, nodeId, message) => this.#outbox.add(regionId, nodeId, message),
+      askSnapshot: (regionId, message) => this.#snapshots.ask(regionId, message),
       onLeader: (regionId, leaderNodeId, term) => {
         if (leaderNodeId === config.nodeId) this.#led.add(regionId);
         else this.#led.delete(regionId);
@@ -125,6 +134,16 @@ export class Shard {
       sendNotice: (nodeId, toPeer, region) => this.#outbox.addNotice(nodeId, toPeer, region),
       onAnomaly: (regionId, error) => this.#anomaly('region', error, regionId),
     };
+    this.#snapshots = new SnapshotDesk(config, env, {
+      replicaOf: (regionId) => this.#replicas.get(regionId),
+      isLeaving: (replica) => this.#removed.has(replica),
+      open: (record) => this.openRegion(record),
+      close: (regionId) => this.closeRegion(regionId),
+      touched: (replica) => this.#noteWork(replica),
+      send: (nodeId, step) => this.#outbox.sendSnapshotStep(nodeId, step),
+      writeSynced: (batch) => this.#writeDurable(batch, true),
+      onAnomaly: (regionId, error) => this.#anomaly('snapshot', error, regionId),
+    });
   }
 
   // --- replicas come and go ----------------------------------------------------------------------------------------
@@ -145,10 +164,13 @@ export class Shard {
     this.#env.events.onRegions([region]);
   }
 
-  /** Opens all replicas of the store whose slots are this worker's. */
+  /** Opens all replicas of the store whose slots are this worker's, and goes on with installs that were cut off. */
   openOwnRegions(): void {
+    this.#snapshots.sweep((regionId) => this.#isHome(regionId));
     for (const record of listRegionRecords(this.#env.store)) {
-      if (this.#isHome(record.region.regionId)) this.openRegion(record);
+      if (!this.#isHome(record.region.regionId)) continue;
+      if (record.phase === 'applying') this.#snapshots.resume(record);
+      else this.openRegion(record);
     }
   }
 
@@ -233,7 +255,8 @@ export class Shard {
   }
 
   get hasWork(): boolean {
-    return this.#tickDue || this.#inbox.length > 0 || this.#busy.size > 0 || this.#runsAreLeft;
+    const isAwaited = this.#tickDue || this.#inbox.length > 0 || this.#busy.size > 0 || this.#runsAreLeft;
+    return isAwaited || this.#snapshots.hasWork;
   }
 
   /** Grows with every accepted frame. */
@@ -275,6 +298,7 @@ export class Shard {
       if (error instanceof DiskFull) this.#stalled = open;
       throw error;
     }
+    if (this.#snapshots.afterTurn(nowMs)) this.#env.transport.flush();
     this.#stats.turnMs += this.#env.clock.nowMs() - nowMs;
   }
 
@@ -375,6 +399,7 @@ export class Shard {
       if (!replica.needsTicks) this.#awake.delete(replica);
     }
     this.#watchNodes(nowMs);
+    this.#snapshots.tick(nowMs);
   }
 
   /** Says that this node is there, and wakes whose leader's node is not. */
@@ -431,10 +456,14 @@ export class Shard {
     if (frame.workers < 1 || frame.workers > LIMITS.workersPerNode) return this.#drop('malformed');
     const standing = this.#directory.note(fromNode, frame);
     if (standing !== 'current' && standing !== 'changed') return this.#drop(standing);
-    if (standing === 'changed') this.#env.events.onNode(fromNode, frame.workers, frame.bootEpoch);
+    if (standing === 'changed') {
+      this.#env.events.onNode(fromNode, frame.workers, frame.bootEpoch);
+      this.#snapshots.onNodeStarted(fromNode, nowMs);
+    }
     // When several nodes come back, they do not in one moment: what one of them leads is not orphaned.
     if (this.#liveness.heard(fromNode)) this.#orphans.begin(nowMs + this.#config.timings.electionTimeoutMs);
     this.#stats.peerFramesReceived++;
+    if (frame.snapshot) return this.#onSnapshotStep(frame.snapshot as mraft.SnapshotStep, bytes, fromNode, nowMs);
     let misdirected: Map<number, mraft.IRaftMessage[]> | undefined;
     for (const message of frame.messages as mraft.RaftMessage[]) {
       const replica = this.#replicas.get(message.regionId);
@@ -447,6 +476,13 @@ export class Shard {
       const bytes = encode(mraft.PeerFrame, Object.assign(frame, { messages }));
       this.#env.transport.forwardPeerFrame(worker, bytes, fromNode);
     }
+  }
+
+  #onSnapshotStep(step: mraft.SnapshotStep, frame: Uint8Array, fromNode: number, nowMs: number): void {
+    if (this.#isHome(step.regionId)) return this.#snapshots.onStep(step, fromNode, nowMs);
+    this.#stats.forwarded++;
+    const home = homeWorker(slotOfRegion(step.regionId), this.#config.workers);
+    this.#env.transport.forwardPeerFrame(home, frame, fromNode);
   }
 
   #step(replica: Replica, wire: mraft.RaftMessage, fromNode: number, nowMs: number): void {
@@ -471,6 +507,8 @@ export class Shard {
    */
   #onUnknownRegion(wire: mraft.RaftMessage, fromNode: number): void {
     const { regionId } = wire;
+    // What this peer promised before is in the store, and it cannot look there now.
+    if (this.#snapshots.isInstalling(regionId)) return this.#drop('installing');
     const tombstone = loadTombstone(this.#env.store, regionId);
     if (tombstone !== undefined && wire.to <= tombstone.peerId) return this.#drop('removedPeer');
     try {
@@ -653,6 +691,7 @@ export class Shard {
       ...this.#stats,
       ...this.#replicaStats,
       ...this.#outbox.stats,
+      ...this.#snapshots.stats,
       responses: this.#responder.responsesSent,
       errorResponses: this.#responder.errorsSent,
       storeWrites: store.stats.writes,

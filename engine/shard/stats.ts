@@ -1,5 +1,7 @@
 /** What a shard counts since it was opened; sums over workers become the node's metrics. */
 
+import { emptySnapshotStats, type SnapshotStats } from './snapshot-ports.ts';
+
 export interface DroppedFrames {
   inboxFull: number;
   malformed: number;
@@ -11,9 +13,11 @@ export interface DroppedFrames {
   tooManyNodes: number;
   unknownRegion: number;
   removedPeer: number;
+  /** For a region whose snapshot is being put in its place. */
+  installing: number;
 }
 
-export interface ShardStats {
+export interface ShardStats extends SnapshotStats {
   turns: number;
   turnMs: number;
   persistMs: number;
@@ -70,6 +74,7 @@ export function emptyShardStats(): ShardStats {
     wakeUps: 0,
     nodesLost: 0,
     anomalies: 0,
+    ...emptySnapshotStats(),
     dropped: {
       inboxFull: 0,
       malformed: 0,
@@ -81,6 +86,7 @@ export function emptyShardStats(): ShardStats {
       tooManyNodes: 0,
       unknownRegion: 0,
       removedPeer: 0,
+      installing: 0,
     },
     proposals: 0,
     entriesProposed: 0,

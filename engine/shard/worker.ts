@@ -8,14 +8,13 @@ import { FenceFile } from '../store/fence-file.ts';
 import { attachRocks, type RocksStore } from '../store/rocks-store.ts';
 import { connectLink, type Link } from '../../rpc/nats/index.ts';
 import { StorageFailure } from '../../rpc/wire/errors.ts';
-import { subjects, type Lane } from '../../rpc/wire/subjects.ts';
+import { subjects } from '../../rpc/wire/subjects.ts';
 import { offerControl } from './control.ts';
 import { EventLoop } from './event-loop.ts';
 import { isLocalOrigin, ownBytes, type FromWorker, type ToWorker, type WorkerTask } from './port-messages.ts';
 import type { ShardEvents, ShardTransport } from './ports.ts';
 import { Shard } from './shard.ts';
 
-const LANE: Lane = 'raft';
 const GIVE_BACK_EVERY_MS = 1_000;
 const GIVE_BACK_AT_ONCE = 4;
 
@@ -144,8 +143,8 @@ class WorkerThread {
   #transport(): ShardTransport {
     const { cluster, nodeId } = this.#task.config;
     return {
-      sendPeerFrame: (to, worker, frame) =>
-        this.#link?.publish(subjects.peer(cluster, to, worker, LANE, nodeId), frame) ?? false,
+      sendPeerFrame: (to, worker, frame, lane) =>
+        this.#link?.publish(subjects.peer(cluster, to, worker, lane, nodeId), frame) ?? false,
       respond: (origin, frame) => {
         if (isLocalOrigin(origin)) this.#post({ kind: 'responses', origin, frame: ownBytes(frame) });
         else this.#link?.publish(origin, frame);

@@ -217,6 +217,8 @@ export const DEFAULTS = {
   hibernateAfterMs: 5_000,
   /** Regions at bootstrap. */
   regions: 48,
+  /** What one node sends of snapshots, at most, in a second. */
+  snapshotBytesPerSecond: 64 * MIB,
   /** How much faster or slower another node's clock may run: a tenth. */
   maxClockDrift: 0.1,
 } as const;
