@@ -45,7 +45,10 @@ export interface Db extends Kv {
   readonly admin: Admin;
   /** Where the metrics are served, if they are. */
   readonly metricsPort: number | undefined;
-  /** Resolves when the node cannot go on because its disk failed. Close it then, and look at the disk. */
+  /**
+   * Resolves when the node cannot go on: its disk failed (StorageFailure), or it has no place in the cluster (NodeIdInUse,
+   * ClusterMismatch). Close it then.
+   */
   readonly failed: Promise<MraftError>;
   /** Hands leaderships over and closes everything; calls that are under way fail with Closed. */
   close(): Promise<void>;

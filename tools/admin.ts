@@ -1,10 +1,10 @@
-/** Questions to the nodes of a cluster: its regions, and how each node is. */
+/** Questions to a cluster: its regions, how each node is, and what placement knows and does. */
 
-import { connectLink, type Link } from '../rpc/nats/index.ts';
+import { Calls, connectLink, type Link } from '../rpc/nats/index.ts';
 import { decode, encode, mraft } from '../rpc/wire/codec.ts';
 import { fromWireError } from '../rpc/wire/error-codec.ts';
-import { Unavailable } from '../rpc/wire/errors.ts';
-import { fromWireRegion, type Region } from '../rpc/wire/region.ts';
+import { PlacementUnavailable, Unavailable, asMraftError } from '../rpc/wire/errors.ts';
+import { LAST_SYSTEM_REGION_ID, fromWireRegion, type Region } from '../rpc/wire/region.ts';
 import { subjects } from '../rpc/wire/subjects.ts';
 
 export interface AdminOptions {
@@ -34,12 +34,14 @@ const NO_RESPONDERS = 503;
 export class Admin {
   readonly #cluster: string;
   readonly #link: Link;
+  readonly #calls: Calls;
   readonly #timeoutMs: number;
   readonly #inbox = `_INBOX.mraft.${crypto.randomUUID()}`;
   #questions = 0;
 
   private constructor(link: Link, options: AdminOptions) {
     this.#link = link;
+    this.#calls = new Calls(link);
     this.#cluster = options.cluster;
     this.#timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
   }
@@ -51,15 +53,16 @@ export class Admin {
   }
 
   /**
-   * The regions as one node knows them, in key order.
+   * The regions of users' keys as one node knows them, in key order; with `system`, those of the system before them.
    * @throws Unavailable when no node answers
    */
-  async regions(): Promise<RegionRoute[]> {
+  async regions({ system = false } = {}): Promise<RegionRoute[]> {
     const [answer] = await this.#ask('routes', encode(mraft.RoutesRequest, { cluster: this.#cluster }), 1);
     const { regions, error } = decode(mraft.RoutesResponse, answer as Uint8Array);
     if (error) throw fromWireError(error);
     return (regions ?? [])
       .map((wire) => ({ ...fromWireRegion(wire), leaderNodeId: wire.leaderNodeId ?? 0 }))
+      .filter((region) => system || region.regionId > LAST_SYSTEM_REGION_ID)
       .sort((a, b) => Buffer.compare(a.startKey, b.startKey) || a.regionId - b.regionId);
   }
 
@@ -74,7 +77,33 @@ export class Admin {
       .sort((a, b) => a.nodeId - b.nodeId);
   }
 
+  /**
+   * What every node that has a replica of the region says of it.
+   * @throws Unavailable when none answers
+   */
+  async replicas(regionId: number): Promise<object[]> {
+    const question = new TextEncoder().encode(JSON.stringify({ regionId }));
+    const answers = await this.#ask('region', question, Infinity);
+    return answers.map((answer) => JSON.parse(new TextDecoder().decode(answer)) as object);
+  }
+
+  /**
+   * Asks placement; the verbs are those of engine/node/placement-host.ts.
+   * @throws PlacementUnavailable when nobody leads it, and what it answers
+   */
+  async placement(verb: string, question: object = {}): Promise<unknown> {
+    try {
+      return await this.#calls.ask(subjects.placement(this.#cluster, verb), question, this.#timeoutMs);
+    } catch (thrown) {
+      const error = asMraftError(thrown);
+      if (error.code !== 'Unavailable' && error.code !== 'DeadlineExceeded') throw error;
+      const message = `cluster '${this.#cluster}': nobody leads placement at the moment; try again`;
+      throw new PlacementUnavailable(message, { cause: error });
+    }
+  }
+
   async close(): Promise<void> {
+    this.#calls.close();
     await this.#link.close();
   }
 

@@ -31,6 +31,8 @@ export interface LocalClusterOptions {
   readonly logLevel?: string;
   /** Processes in groups of their own: a Ctrl-C in the terminal reaches only us. */
   readonly detached?: boolean;
+  /** Further arguments of `mraft serve`, by node id. */
+  readonly serveArgs?: (id: number) => readonly string[];
   /** Resolve only when every region has a leader. Default true. */
   readonly waitForLeaders?: boolean;
 }
@@ -45,6 +47,8 @@ export interface LocalCluster {
   readonly nodes: readonly LocalNode[];
   /** By its id. */
   node(id: number): LocalNode;
+  /** A node that joins the cluster, not started yet; it is stopped with the others. */
+  addNode(id: number, args?: readonly string[]): LocalNode;
   /** Until every region has a leader that some node knows. */
   waitForLeaders(timeoutMs?: number): Promise<void>;
   /** How many regions each node leads, as one node knows it. */
@@ -90,6 +94,11 @@ export async function startLocalCluster(options: LocalClusterOptions = {}): Prom
     url,
     broker,
     nodes,
+    addNode: (id, args = []) => {
+      const node = makeNode(options, { dir, cluster, url }, id, ['--join', ...args]);
+      nodes.push(node);
+      return node;
+    },
     node: (id) => {
       const found = nodes.find((node) => node.id === id);
       if (!found) throw new RangeError(`no node ${id} in this cluster`);
@@ -109,39 +118,33 @@ interface Place {
 
 function makeNodes(options: LocalClusterOptions, { dir, cluster, url }: Place): LocalNode[] {
   const ids = Array.from({ length: options.nodes ?? DEFAULT_NODES }, (_, at) => at + 1);
-  return ids.map((id) => {
-    const dataDir = join(dir, `node-${id}`);
-    const args = [
-      '--cluster',
-      cluster,
-      '--node',
-      String(id),
-      '--peers',
-      ids.join(','),
-      '--nats',
-      url,
-      '--data',
-      dataDir,
-    ];
-    const optional: Readonly<Record<string, string | number | undefined>> = {
-      '--regions': options.regions,
-      '--workers': options.workers,
-      '--election-timeout-ms': options.electionTimeoutMs,
-      '--heartbeat-ms': options.heartbeatMs,
-      '--hibernate-after-ms': options.hibernateAfterMs,
-      '--metrics': options.metricsPort,
-      '--log-level': options.logLevel,
-    };
-    for (const [flag, value] of Object.entries(optional)) {
-      if (value !== undefined) args.push(flag, String(value));
-    }
-    return new LocalNode({
-      id,
-      args,
-      dataDir,
-      logPath: join(dir, `node-${id}.log`),
-      detached: options.detached ?? false,
-    });
+  return ids.map((id) =>
+    makeNode(options, { dir, cluster, url }, id, ['--peers', ids.join(','), ...(options.serveArgs?.(id) ?? [])]),
+  );
+}
+
+function makeNode(options: LocalClusterOptions, place: Place, id: number, more: readonly string[]): LocalNode {
+  const { dir, cluster, url } = place;
+  const dataDir = join(dir, `node-${id}`);
+  const args = ['--cluster', cluster, '--node', String(id), '--nats', url, '--data', dataDir, ...more];
+  const optional: Readonly<Record<string, string | number | undefined>> = {
+    '--regions': options.regions,
+    '--workers': options.workers,
+    '--election-timeout-ms': options.electionTimeoutMs,
+    '--heartbeat-ms': options.heartbeatMs,
+    '--hibernate-after-ms': options.hibernateAfterMs,
+    '--metrics': options.metricsPort,
+    '--log-level': options.logLevel,
+  };
+  for (const [flag, value] of Object.entries(optional)) {
+    if (value !== undefined) args.push(flag, String(value));
+  }
+  return new LocalNode({
+    id,
+    args,
+    dataDir,
+    logPath: join(dir, `node-${id}.log`),
+    detached: options.detached ?? false,
   });
 }
 

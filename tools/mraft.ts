@@ -14,6 +14,9 @@ const EXIT_FAILURE = 1;
 /** The command line or the configuration is wrong; nothing was done. */
 const EXIT_USAGE = 2;
 
+/** Flags that gather what they are given; every other one is given once. */
+const MAY_REPEAT: ReadonlySet<string> = new Set(['label']);
+
 const program = new Command('mraft')
   .description('A distributed, ordered key-value engine')
   .version(VERSION)
@@ -35,6 +38,7 @@ function strict(command: Command): void {
     .showSuggestionAfterError(false)
     .configureOutput({ outputError: (text, write) => write(`mraft: ${text.replace(/^error: /, '').trim()}\n`) });
   for (const option of command.options) {
+    if (MAY_REPEAT.has(option.name())) continue;
     let isGiven = false;
     command.on(`option:${option.name()}`, () => {
       if (isGiven) command.error(`error: option '${option.flags}' is given twice`);

@@ -1,6 +1,6 @@
 /** `mraft serve`: one node of a cluster, until it is told to stop. */
 
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import pino, { type Logger } from 'pino';
 
 import type { OpenOptions } from '../../engine/index.ts';
@@ -10,7 +10,9 @@ import { wholeNumber, wholeNumbers } from './flags.ts';
 interface ServeFlags {
   readonly cluster: string;
   readonly node: number;
-  readonly peers: number[];
+  readonly peers?: number[];
+  readonly join?: boolean;
+  readonly label?: Readonly<Record<string, string>>;
   readonly nats: string;
   readonly data: string;
   readonly workers?: number;
@@ -27,6 +29,8 @@ const FLAG_OF_FIELD: Readonly<Record<string, string>> = {
   cluster: '--cluster',
   nodeId: '--node',
   initialNodes: '--peers',
+  join: '--join',
+  labels: '--label',
   nats: '--nats',
   dataDir: '--data',
   workers: '--workers',
@@ -47,7 +51,9 @@ export function serveCommand(): Command {
     .description('run a node until SIGTERM; prints one JSON line {"ready": …} when it serves')
     .requiredOption('--cluster <name>', 'name of the cluster')
     .requiredOption('--node <id>', "this node's id", wholeNumber)
-    .requiredOption('--peers <ids>', 'ids of the nodes that the cluster starts with, as 1,2,3', wholeNumbers)
+    .option('--peers <ids>', 'ids of the nodes that the cluster starts with, as 1,2,3', wholeNumbers)
+    .option('--join', 'in place of --peers: join a cluster that runs, under an id that was never used')
+    .option('--label <name=value>', 'where the node is, as zone=a; may be given several times', addLabel)
     .requiredOption('--nats <url>', 'broker, or several with commas between')
     .requiredOption('--data <dir>', 'directory of its data')
     .option('--workers <n>', 'worker threads (default: cores)', wholeNumber)
@@ -60,7 +66,21 @@ export function serveCommand(): Command {
     .action((flags: ServeFlags) => serve(flags));
 }
 
+/** @throws InvalidArgumentError, which names the flag */
+function addLabel(text: string, labels: Readonly<Record<string, string>> = {}): Record<string, string> {
+  const at = text.indexOf('=');
+  if (at < 1) throw new InvalidArgumentError('It must be like zone=a.');
+  const name = text.slice(0, at);
+  if (Object.hasOwn(labels, name)) throw new InvalidArgumentError(`It gives '${name}' twice.`);
+  return { ...labels, [name]: text.slice(at + 1) };
+}
+
 async function serve(flags: ServeFlags): Promise<void> {
+  if (flags.peers === undefined && flags.join !== true) {
+    throw new InvalidConfig('--peers: name the nodes that the cluster starts with, or --join one that runs', {
+      field: 'initialNodes',
+    });
+  }
   if (!LOG_LEVELS.includes(flags.logLevel)) {
     throw new InvalidConfig(`--log-level: must be one of ${LOG_LEVELS.join(', ')}`, { field: 'logLevel' });
   }
@@ -81,11 +101,31 @@ async function serve(flags: ServeFlags): Promise<void> {
 }
 
 function toOptions(flags: ServeFlags, logger: Logger): OpenOptions {
-  const { cluster, node: nodeId, peers: initialNodes, nats, data: dataDir } = flags;
-  const { workers, regions, metrics: metricsPort, electionTimeoutMs, heartbeatMs, hibernateAfterMs } = flags;
-  const optional = { workers, regions, metricsPort, electionTimeoutMs, heartbeatMs, hibernateAfterMs };
+  const { cluster, node: nodeId, nats, data: dataDir } = flags;
+  const {
+    peers: initialNodes,
+    join,
+    label: labels,
+    workers,
+    regions,
+    metrics: metricsPort,
+    electionTimeoutMs,
+    heartbeatMs,
+    hibernateAfterMs,
+  } = flags;
+  const optional = {
+    initialNodes,
+    join,
+    labels,
+    workers,
+    regions,
+    metricsPort,
+    electionTimeoutMs,
+    heartbeatMs,
+    hibernateAfterMs,
+  };
   const given = Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined));
-  return { dataDir, cluster, nodeId, initialNodes, nats: nats.split(','), logger, ...given };
+  return { dataDir, cluster, nodeId, nats: nats.split(','), logger, ...given };
 }
 
 /** The engine names its options; whoever typed flags reads flags. */

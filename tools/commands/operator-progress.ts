@@ -1,0 +1,60 @@
+/** Asks placement for a change, and waits until it is done. */
+
+import { ChangeRefused, DeadlineExceeded } from '../../rpc/wire/errors.ts';
+import type { Admin } from '../admin.ts';
+import type { CtlFlags, Row } from './ctl-action.ts';
+
+export interface ChangeFlags extends CtlFlags {
+  /** `--no-wait` makes it false. */
+  readonly wait?: boolean;
+}
+
+interface LogEntry {
+  readonly sequence: number;
+  readonly event: string;
+  readonly operatorId?: number;
+  readonly text: string;
+}
+
+interface OperatorList {
+  readonly operators: readonly Row[];
+  readonly log: readonly LogEntry[];
+}
+
+const POLL_MS = 200;
+
+/**
+ * Adds an operator; unless told not to, waits for its end.
+ * @throws ChangeRefused when it ended otherwise than done, DeadlineExceeded when it runs on, and what placement answers
+ */
+export async function change(admin: Admin, request: object, flags: ChangeFlags): Promise<unknown> {
+  const operator = (await admin.placement('operator.add', request)) as Row;
+  if (flags.wait === false) return operator;
+  const deadlineMs = performance.now() + flags.waitMs;
+  let seen = 0;
+  for (;;) {
+    const { log } = (await admin.placement('operator.list', { afterSequence: seen })) as OperatorList;
+    const end = log.find((entry) => entry.operatorId === operator['operatorId'] && entry.event !== 'started');
+    if (end) return outcome(operator, end);
+    seen = Math.max(seen, ...log.map((entry) => entry.sequence));
+    if (performance.now() > deadlineMs) {
+      throw new DeadlineExceeded(
+        `operator ${String(operator['operatorId'])} still runs: see 'ctl operator list', or give it a longer --timeout-ms`,
+      );
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+function outcome(operator: Row, end: LogEntry): Row {
+  if (end.event !== 'done') throw new ChangeRefused(`${end.event}: ${end.text}`);
+  return { operatorId: operator['operatorId'], regionId: operator['regionId'], outcome: end.event, text: end.text };
+}
+
+/** One line for people. */
+export function showOutcome(answer: unknown): string {
+  const { operatorId, regionId, outcome: event, text, reason } = answer as Row;
+  return event === 'done'
+    ? `done: ${String(text)}`
+    : `operator ${String(operatorId)} of region ${String(regionId)} runs: ${String(reason)}`;
+}
