@@ -6,7 +6,7 @@ import { nodeCommand } from './ctl-node.ts';
 import { operatorCommand } from './ctl-operator.ts';
 import { regionCommand } from './ctl-region.ts';
 import { schedulerCommand, settingsCommand } from './ctl-scheduler.ts';
-import { Admin } from '../admin.ts';
+import type { Admin } from '../admin.ts';
 import { ctlAction } from './ctl-action.ts';
 import { wholeNumber } from './flags.ts';
 
