@@ -25,8 +25,9 @@ function checkMessage(
   report: (check: string, message: string) => void,
 ): void {
   const { kind, term, reject, from, to, index } = wire;
-  // They name a term that nobody has entered, and promise nothing.
-  if (kind === MessageKind.PRE_VOTE || kind === MessageKind.PRE_VOTE_RESPONSE) return;
+  // They promise nothing: the term is one that nobody has entered yet, or, of a question, one that others told.
+  const { PRE_VOTE, PRE_VOTE_RESPONSE, READ_INDEX } = MessageKind;
+  if (kind === PRE_VOTE || kind === PRE_VOTE_RESPONSE || kind === READ_INDEX) return;
   const where = (): string => `node ${nodeId}, region ${wire.regionId}, ${MessageKind[kind]} of term ${term}`;
   const votesFor = kind === MessageKind.VOTE ? from : kind === MessageKind.VOTE_RESPONSE && !reject ? to : 0;
   if (votesFor !== 0 && !isKept(durable, term, votesFor)) {
