@@ -3,3 +3,4 @@
 export * from './types.ts';
 export { DEFAULT_SETTINGS, changeSettings, type PlacementSettings } from './settings.ts';
 export { Placement, type PlacementOptions } from './placement.ts';
+export { PlacementRing, VIRTUAL_NODES, type RingNode, type RingOptions } from './ring.ts';

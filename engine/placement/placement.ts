@@ -15,23 +15,43 @@
  * no more, the host drops this object with its orders, and the next leader builds its own from region 1 and the heartbeats.
  */
 
-import { Internal } from '../../rpc/wire/errors.ts';
-import type { PlacementSettings } from './settings.ts';
-import type {
-  DurableWrite,
-  HeartbeatAnswer,
-  JoinRequest,
-  NodeHeartbeat,
-  NodeView,
-  OperatorLogEntry,
-  OperatorRequest,
-  OperatorView,
-  Order,
-  RegionReports,
-  RegionView,
-  RoundReport,
-  SchedulerView,
+import { InvalidArgument, RegionNotFound } from '../../rpc/wire/errors.ts';
+import { LIMITS } from '../../rpc/wire/limits.ts';
+import { DurableWrites, RECORDS, parseRecord } from './durable.ts';
+import { IdAllocator } from './id-allocator.ts';
+import { proposalOf } from './manual.ts';
+import { Model } from './model.ts';
+import type { PlacementNode } from './node-table.ts';
+import { decodeOperator, encodeOperator, type OperatorRecord } from './operator.ts';
+import { OperatorLog, placeOf } from './operator-log.ts';
+import { Operators } from './operators.ts';
+import { Round } from './round.ts';
+import { Roster, isReported, type NodeRecord } from './roster.ts';
+import { countHotRounds } from './schedulers/hot-region.ts';
+import { SCHEDULER_TABLE } from './schedulers/index.ts';
+import { DEFAULT_SETTINGS, changeSettings, type PlacementSettings } from './settings.ts';
+import {
+  SCHEDULERS,
+  type DurableWrite,
+  type HeartbeatAnswer,
+  type JoinRequest,
+  type NodeHeartbeat,
+  type NodeView,
+  type OperatorLogEntry,
+  type OperatorRequest,
+  type OperatorView,
+  type Order,
+  type RegionReports,
+  type RegionView,
+  type RoundReport,
+  type SchedulerName,
+  type SchedulerView,
 } from './types.ts';
+
+/** A new leader of placement waits no longer than this for reports before it decides with what it knows. */
+const WARM_UP_MS = 30_000;
+/** A pause without end; JSON has no infinity. */
+const FOREVER_MS = Number.MAX_SAFE_INTEGER;
 
 export interface PlacementOptions {
   /** What an earlier leader gave to be kept (`takeWrites`), in any order; empty for a new cluster. */
@@ -44,8 +64,54 @@ export interface PlacementOptions {
 }
 
 export class Placement {
-  constructor(_options: PlacementOptions) {
-    throw new Internal('not built yet');
+  private readonly model: Model;
+  private readonly roster: Roster;
+  private readonly running: Operators;
+  private readonly ids: IdAllocator;
+  private readonly history = new OperatorLog();
+  private readonly writes = new DurableWrites();
+  private readonly pausedUntilMs = new Map<SchedulerName, number>();
+  private readonly random: () => number;
+  private readonly beganMs: number;
+  private ready = false;
+  /** Slot at which the next round goes on looking regions over. */
+  private patrolAt = 0;
+  /** Time of the call that is on: what is logged happens now. */
+  private nowMs: number;
+
+  /** @throws StorageFailure when a durable record cannot be read */
+  constructor({ durable, random, nowMs, lastUsedId = 0 }: PlacementOptions) {
+    this.random = random;
+    this.nowMs = nowMs;
+    this.beganMs = nowMs;
+    const records = new Map(durable);
+    const settings = read<PlacementSettings>(records, RECORDS.settings);
+    this.model = new Model({ ...DEFAULT_SETTINGS, ...settings });
+    this.ids = new IdAllocator(read<number>(records, RECORDS.ids) ?? lastUsedId);
+    this.roster = new Roster(this.model, (record) => this.writes.put(RECORDS.node + record.nodeId, () => record));
+    this.running = new Operators(this.model, {
+      newId: () => this.newId(),
+      observe: (peerId) => this.observe(peerId),
+      log: (entry) => this.record(entry),
+      keep: (operatorId, record) => this.keepOperator(operatorId, record),
+    });
+    this.restore(records);
+  }
+
+  private restore(records: ReadonlyMap<string, string>): void {
+    for (const [name, until] of Object.entries(read<Record<string, number>>(records, RECORDS.schedulers) ?? {})) {
+      this.pausedUntilMs.set(name as SchedulerName, until);
+    }
+    for (const [key, value] of records) {
+      if (key.startsWith(RECORDS.node)) this.roster.restore(parseRecord<NodeRecord>(key, value), this.nowMs);
+      else if (key.startsWith(RECORDS.log)) this.history.restore(parseRecord<OperatorLogEntry>(key, value));
+      else if (key.startsWith(RECORDS.observer)) this.model.observers.add(Number(key.slice(RECORDS.observer.length)));
+    }
+    for (const [key, value] of records) {
+      if (!key.startsWith(RECORDS.operator)) continue;
+      parseRecord(key, value);
+      this.running.resume(decodeOperator(value), this.nowMs);
+    }
   }
 
   // --- nodes -----------------------------------------------------------------------------------------------------------
@@ -55,62 +121,295 @@ export class Placement {
    * @throws NodeIdInUse when the id belongs to another data directory, or to a node that has left
    * @throws InvalidArgument
    */
-  declare join: (request: JoinRequest, nowMs: number) => NodeView;
-  /** @throws NodeNotFound when it never joined, NodeIdInUse when the id is another's or was removed */
-  declare nodeHeartbeat: (heartbeat: NodeHeartbeat, nowMs: number) => HeartbeatAnswer;
-  /** Reports that are older than what is known are ignored, one by one. @throws NodeNotFound, NodeIdInUse */
-  declare regionReports: (reports: RegionReports, nowMs: number) => void;
+  join(request: JoinRequest, nowMs: number): NodeView {
+    this.nowMs = nowMs;
+    const isNew = this.roster.join(request, nowMs);
+    if (isNew) this.logNode(request.nodeId, 'joined');
+    return this.node(request.nodeId);
+  }
+
+  /** @throws NodeNotFound when it never joined, NodeIdInUse when the id is another's or was removed, InvalidArgument */
+  nodeHeartbeat(heartbeat: NodeHeartbeat, nowMs: number): HeartbeatAnswer {
+    this.nowMs = nowMs;
+    return this.roster.heartbeat(heartbeat, nowMs);
+  }
+
+  /**
+   * Takes in what a node says of the regions it leads. Reports that are older than what is known are ignored, one by one.
+   * @throws NodeNotFound, NodeIdInUse; MalformedRequest for an impossible report, those before it have been taken in
+   */
+  regionReports({ nodeId, incarnation, regions }: RegionReports, nowMs: number): void {
+    this.nowMs = nowMs;
+    const node = this.roster.check(nodeId, incarnation);
+    const gone: number[] = [];
+    for (const report of regions) {
+      const slot = this.model.ingest(report, node, nowMs, gone);
+      if (slot === undefined) continue;
+      this.observeIds(report.region);
+      while (gone.length > 0) this.running.onGone(gone.pop() as number, nowMs);
+      this.running.onReport(report.region.regionId, nowMs);
+    }
+  }
+
   /**
    * Moves its leaders, then its replicas away; with `leave` the node is removed once it is empty.
    * @throws NodeNotFound; ChangeRefused when too few nodes would be left for the replicas
    */
-  declare drainNode: (nodeId: number, options: { leave: boolean }, nowMs: number) => void;
+  drainNode(nodeId: number, { leave }: { readonly leave: boolean }, nowMs: number): void {
+    this.nowMs = nowMs;
+    this.roster.drain(nodeId, leave, nowMs);
+    this.logNode(nodeId, leave ? 'draining, to leave' : 'draining');
+  }
+
   /** Ends the draining. @throws NodeNotFound, ChangeRefused when it is not draining */
-  declare undrainNode: (nodeId: number, nowMs: number) => void;
+  undrainNode(nodeId: number, nowMs: number): void {
+    this.nowMs = nowMs;
+    this.roster.undrain(nodeId, nowMs);
+    this.logNode(nodeId, 'no longer draining');
+  }
+
   /** Its id is never used again. @throws NodeNotFound; ChangeRefused while it has replicas, or is alive and not drained */
-  declare removeNode: (nodeId: number, nowMs: number) => void;
-  declare nodes: () => readonly NodeView[];
+  removeNode(nodeId: number, nowMs: number): void {
+    this.nowMs = nowMs;
+    this.roster.remove(nodeId, nowMs);
+    this.logNode(nodeId, 'removed');
+  }
+
+  /** Those that belong to the cluster, and those that have left it. */
+  nodes(): readonly NodeView[] {
+    return this.model.nodes.all.filter((node) => node.joined).map((node) => node.view());
+  }
+
   /** @throws NodeNotFound */
-  declare node: (nodeId: number) => NodeView;
+  node(nodeId: number): NodeView {
+    return this.model.nodes.get(nodeId).view();
+  }
 
   // --- regions ---------------------------------------------------------------------------------------------------------
 
-  /** In the order of their keys, from the region that holds `fromKey` on. */
-  declare regions: (fromKey: Uint8Array, limit: number) => readonly RegionView[];
+  /** How many placement knows. */
+  get regionCount(): number {
+    return this.model.regions.count;
+  }
+
+  /** User regions in the order of their keys, from the one that holds `fromKey` on. */
+  regions(fromKey: Uint8Array, limit: number): readonly RegionView[] {
+    return this.model.regionsFrom(fromKey, limit);
+  }
+
   /** @throws RegionNotFound */
-  declare region: (regionId: number) => RegionView;
+  region(regionId: number): RegionView {
+    const slot = this.model.regions.slotOf(regionId);
+    if (slot === undefined) throw new RegionNotFound(`placement knows no region ${regionId}`, { regionId });
+    return this.model.view(slot);
+  }
 
   // --- work ------------------------------------------------------------------------------------------------------------
 
   /** One round: states of nodes, time-outs of operators, schedulers. */
-  declare schedule: (nowMs: number) => RoundReport;
+  schedule(nowMs: number): RoundReport {
+    this.nowMs = nowMs;
+    for (const node of this.model.nodes.refreshStates(this.model.settings, nowMs))
+      this.logNode(node.nodeId, node.state);
+    for (const node of this.roster.removeEmptied(nowMs)) this.logNode(node.nodeId, 'empty, and removed');
+    this.running.sweep(nowMs);
+    this.ready ||= this.isReady(nowMs);
+    const started = this.ready ? this.runSchedulers(nowMs) : 0;
+    return { ready: this.ready, started, ended: this.running.takeEnded(), running: this.running.size };
+  }
+
+  private runSchedulers(nowMs: number): number {
+    const round = new Round(this.model, this.running, this.patrol(), nowMs, this.random);
+    countHotRounds(round.up, this.model.settings);
+    let started = 0;
+    for (const name of SCHEDULERS) {
+      if (this.isPaused(name, nowMs)) continue;
+      for (const proposal of SCHEDULER_TABLE[name](round)) {
+        this.running.start(proposal, nowMs);
+        started += 1;
+      }
+    }
+    return started;
+  }
+
+  /**
+   * Whether the cluster is known well enough: all nodes that are alive have been heard of and have reported what they
+   * lead. Decisions about what is known only in part would move what need not move.
+   */
+  private isReady(nowMs: number): boolean {
+    if (nowMs - this.beganMs > WARM_UP_MS) return true;
+    const isKnown = (node: PlacementNode): boolean =>
+      !node.joined || node.membership === 'removed' || (node.heard ? isReported(node) : node.state !== 'up');
+    return this.model.nodes.all.every(isKnown);
+  }
+
+  /** The regions whose turn it is; those that are not as they should be are noted for repair. */
+  private patrol(): readonly number[] {
+    const { regions, attention } = this.model;
+    const { slotEnd } = regions;
+    const turn: number[] = [];
+    for (let step = 0; step < Math.min(slotEnd, LIMITS.patrolledRegions); step += 1) {
+      if (this.patrolAt >= slotEnd) this.patrolAt = 0;
+      const slot = this.patrolAt++;
+      if (!regions.isTaken(slot)) continue;
+      turn.push(slot);
+      const regionId = regions.regionId[slot] as number;
+      if (!this.model.isComplete(slot) && !attention.has(regionId)) attention.set(regionId, { sinceMs: this.nowMs });
+    }
+    return turn;
+  }
+
   /** Orders that are due: first ones, next steps after the reports that came, and repetitions. Cheap when nothing is. */
-  declare takeOrders: (nowMs: number) => readonly Order[];
+  takeOrders(nowMs: number): readonly Order[] {
+    this.nowMs = nowMs;
+    return this.running.takeOrders();
+  }
+
   /** Records to be kept before any order or answer that was made before leaves the node. */
-  declare takeWrites: () => readonly DurableWrite[];
+  takeWrites(): readonly DurableWrite[] {
+    return this.writes.take();
+  }
+
   /** A leader could not do the step; a permanent refusal ends the operator, another is tried again. */
-  declare orderRefused: (
-    refusal: { operatorId: number; regionId: number; code: string; message: string; retryable: boolean },
+  orderRefused(
+    refusal: {
+      readonly operatorId: number;
+      readonly regionId: number;
+      readonly code: string;
+      readonly message: string;
+      readonly retryable: boolean;
+    },
     nowMs: number,
-  ) => void;
+  ): void {
+    this.nowMs = nowMs;
+    const { operatorId, regionId, code, message, retryable } = refusal;
+    if (this.running.find(operatorId)?.record.regionId !== regionId) return;
+    this.running.refused(operatorId, `${code}: ${message}`, retryable, nowMs);
+  }
 
   // --- by hand ---------------------------------------------------------------------------------------------------------
 
   /**
+   * Begins what somebody asks for, also while schedulers are paused and beyond the limits.
    * @throws RegionNotFound, NodeNotFound, InvalidArgument; RegionChanging while another operator runs there;
    *   ChangeRefused: the last voter, a node that has a peer already or takes none, no neighbours, a key on a boundary or outside
    */
-  declare addOperator: (request: OperatorRequest, nowMs: number) => OperatorView;
+  addOperator(request: OperatorRequest, nowMs: number): OperatorView {
+    this.nowMs = nowMs;
+    return this.running.start(proposalOf(this.model, this.running, request), nowMs).view();
+  }
+
   /** What is done stays done. @throws ChangeRefused when no such operator runs, or it can no longer be stopped (a merge) */
-  declare cancelOperator: (operatorId: number, nowMs: number) => void;
-  declare operators: () => readonly OperatorView[];
-  /** From the oldest kept entry behind `afterSequence` (0: all). */
-  declare log: (afterSequence?: number) => readonly OperatorLogEntry[];
-  declare schedulers: () => readonly SchedulerView[];
-  /** For so long, or (Infinity) until it is resumed. @throws InvalidArgument for an unknown name */
-  declare pauseScheduler: (name: string, durationMs: number, nowMs: number) => void;
-  declare resumeScheduler: (name: string, nowMs: number) => void;
-  declare settings: () => PlacementSettings;
+  cancelOperator(operatorId: number, nowMs: number): void {
+    this.nowMs = nowMs;
+    this.running.cancel(operatorId, nowMs);
+  }
+
+  /** Those that run. */
+  operators(): readonly OperatorView[] {
+    return this.running.list().map((operator) => operator.view());
+  }
+
+  /** Oldest first, those behind `afterSequence`; the log keeps the latest `LIMITS.operatorLogEntries`. */
+  log(afterSequence = 0): readonly OperatorLogEntry[] {
+    return this.history.after(afterSequence);
+  }
+
+  schedulers(): readonly SchedulerView[] {
+    return SCHEDULERS.map((name) => ({ name, pausedUntilMs: this.pausedUntilMs.get(name) ?? 0 }));
+  }
+
+  /** For so long; Infinity: until it is resumed. @throws InvalidArgument for an unknown name or no duration */
+  pauseScheduler(name: string, durationMs: number, nowMs: number): void {
+    this.nowMs = nowMs;
+    const known = checkScheduler(name);
+    if (!(durationMs > 0)) throw new InvalidArgument('durationMs must be positive', { field: 'durationMs' });
+    this.pausedUntilMs.set(known, Math.min(nowMs + durationMs, FOREVER_MS));
+    this.keepSchedulers();
+    const length = durationMs === Number.POSITIVE_INFINITY ? 'until it is resumed' : `for ${durationMs} ms`;
+    this.record({ event: 'scheduler', text: `${known}: paused ${length}` });
+  }
+
+  /** @throws InvalidArgument for an unknown name */
+  resumeScheduler(name: string, nowMs: number): void {
+    this.nowMs = nowMs;
+    const known = checkScheduler(name);
+    if (!this.pausedUntilMs.delete(known)) return;
+    this.keepSchedulers();
+    this.record({ event: 'scheduler', text: `${known}: resumed` });
+  }
+
+  settings(): PlacementSettings {
+    return this.model.settings;
+  }
+
   /** @throws InvalidArgument naming the field; nothing is changed then */
-  declare changeSettings: (patch: Readonly<Record<string, unknown>>, nowMs: number) => PlacementSettings;
+  changeSettings(patch: Readonly<Record<string, unknown>>, nowMs: number): PlacementSettings {
+    this.nowMs = nowMs;
+    const settings = changeSettings(this.model.settings, patch);
+    this.model.settings = settings;
+    this.model.nodes.setSpreadBy(settings.spreadBy);
+    this.writes.put(RECORDS.settings, () => settings);
+    this.record({ event: 'settings', text: JSON.stringify(patch) });
+    return settings;
+  }
+
+  // --- what lasts ------------------------------------------------------------------------------------------------------
+
+  private newId(): number {
+    const bound = this.ids.durableBound;
+    const id = this.ids.allocate();
+    if (this.ids.durableBound !== bound) this.keepIds();
+    return id;
+  }
+
+  /** Ids that are in use, whoever gave them. */
+  private observeIds({ regionId, peers }: RegionReports['regions'][number]['region']): void {
+    let moved = this.ids.observe(regionId);
+    for (const { peerId } of peers) moved = this.ids.observe(peerId) || moved;
+    if (moved) this.keepIds();
+  }
+
+  private keepIds(): void {
+    this.writes.put(RECORDS.ids, () => this.ids.durableBound);
+  }
+
+  private keepOperator(operatorId: number, record: OperatorRecord | null): void {
+    const key = RECORDS.operator + operatorId;
+    if (record) this.writes.putText(key, () => encodeOperator(record));
+    else this.writes.forget(key);
+  }
+
+  private keepSchedulers(): void {
+    this.writes.put(RECORDS.schedulers, () => Object.fromEntries(this.pausedUntilMs));
+  }
+
+  private observe(peerId: number): void {
+    this.model.observers.add(peerId);
+    this.writes.put(RECORDS.observer + peerId, () => peerId);
+  }
+
+  private isPaused(name: SchedulerName, nowMs: number): boolean {
+    return (this.pausedUntilMs.get(name) ?? 0) > nowMs;
+  }
+
+  private logNode(nodeId: number, what: string): void {
+    this.record({ event: 'node', nodeId, text: `node ${nodeId}: ${what}` });
+  }
+
+  private record(entry: Omit<OperatorLogEntry, 'sequence' | 'atMs'>): void {
+    const added = this.history.add({ atMs: this.nowMs, ...entry });
+    this.writes.put(RECORDS.log + placeOf(added.sequence), () => added);
+  }
+}
+
+function read<T>(records: ReadonlyMap<string, string>, key: string): T | undefined {
+  const value = records.get(key);
+  return value === undefined ? undefined : parseRecord<T>(key, value);
+}
+
+function checkScheduler(name: string): SchedulerName {
+  const known = SCHEDULERS.find((scheduler) => scheduler === name);
+  if (known) return known;
+  throw new InvalidArgument(`there is no scheduler '${name}'; there are ${SCHEDULERS.join(', ')}`, { field: 'name' });
 }

@@ -20,6 +20,8 @@ export interface PlacementSettings {
   readonly splitLoadPerSecond: number;
   /** A region below this, and cold, is merged into a neighbour, if both together stay below half the split size. 0: none is. */
   readonly mergeSizeBytes: number;
+  /** With so many regions or fewer none is merged but by hand: they are there to keep the workers busy. */
+  readonly minimumRegions: number;
   /** A region is not merged within so long after a split or a change of its peers. */
   readonly mergeAfterMs: number;
   /** Fewer reads and writes a second than this make a region cold. */
@@ -61,6 +63,7 @@ export const DEFAULT_SETTINGS: PlacementSettings = {
   splitSizeBytes: 96 * MIB,
   splitLoadPerSecond: 20_000,
   mergeSizeBytes: 16 * MIB,
+  minimumRegions: 48,
   mergeAfterMs: 10 * 60_000,
   coldPerSecond: 20,
   hotPerSecond: 500,
@@ -100,6 +103,7 @@ const BOUNDS: { readonly [K in Exclude<keyof PlacementSettings, 'spreadBy'>]: Bo
   splitSizeBytes: { ...SIZE, min: 1024 },
   splitLoadPerSecond: RATE,
   mergeSizeBytes: SIZE,
+  minimumRegions: { min: 0, max: 2 ** 31, whole: true },
   mergeAfterMs: { ...TIME, min: 0 },
   coldPerSecond: RATE,
   hotPerSecond: { ...RATE, min: 1 },

@@ -220,7 +220,7 @@ export type OperatorRequest =
 
 export interface SchedulerView {
   readonly name: SchedulerName;
-  /** 0: runs; Infinity: until it is resumed. */
+  /** Not later than now: it runs. */
   readonly pausedUntilMs: number;
 }
 
