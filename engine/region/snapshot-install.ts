@@ -87,9 +87,9 @@ export class SnapshotInstall {
     this.#batch = store.createBatch();
     this.regionId = regionId;
     const { message, record } = decodeHead(this.#staged(0));
-    invariant(message != null && record != null, 'what was staged was checked');
+    invariant(Boolean(message && record), 'what was staged was checked');
     this.message = message as mraft.RaftMessage;
-    this.record = fromWireRecord(record);
+    this.record = fromWireRecord(record!);
     const begun = decode(mraft.SnapshotInstall, this.#staged(INSTALL_SEQUENCE));
     this.#chunks = begun.chunks;
     const replaced = begun.replaced && begun.boot === boot ? fromWireRegion(begun.replaced) : undefined;

@@ -80,7 +80,7 @@ export function readHead(chunk: SnapshotChunk): ReceivedHead {
     (message.index ?? 0) > 0 &&
     (message.logTerm ?? 0) > 0 &&
     (message.logTerm ?? 0) <= (message.term ?? 0) &&
-    message.membership != null &&
+    Boolean(message.membership) &&
     record.phase !== 'applying' &&
     (endKey.length === 0 || compareKeys(startKey, endKey) < 0);
   if (!wellFormed) throw new SnapshotCorrupt('the head of a snapshot contradicts itself', { regionId });

@@ -122,12 +122,17 @@ export function fromWireRecord(wire: mraft.IRegionRecord): RegionRecord {
   return {
     region: fromWireRegion(region ?? {}),
     phase: PHASES[wire.phase ?? 0] ?? 'normal',
-    merge: merge && {
-      target: fromWireRegion(merge.target ?? {}),
-      minIndex: merge.minIndex ?? 0,
-      index: wire.mergeIndex ?? 0,
-    },
-    absorbed: (wire.absorbed ?? []).map(({ regionId, version }) => ({ regionId: regionId ?? 0, version: version ?? 0 })),
+    merge: merge
+      ? {
+          target: fromWireRegion(merge.target ?? {}),
+          minIndex: merge.minIndex ?? 0,
+          index: wire.mergeIndex ?? 0,
+        }
+      : undefined,
+    absorbed: (wire.absorbed ?? []).map(({ regionId, version }) => ({
+      regionId: regionId ?? 0,
+      version: version ?? 0,
+    })),
   };
 }
 
