@@ -36,6 +36,13 @@ test('split keys say how many regions there are', () => {
   assert.is(config.splitKeys?.length, 2);
 });
 
+test('a node that joins names no initial nodes, and says where it is', () => {
+  const labels = { zone: 'a', rack: 'r-1' };
+  const config = parseOpenOptions({ ...cluster, initialNodes: undefined, join: true, labels });
+  assert.equal(config.initialNodes, []);
+  assert.equal(config.labels, labels);
+});
+
 const invalid: readonly (readonly [what: string, options: unknown, field: string])[] = [
   ['no object', 'x', 'options'],
   ['no options', undefined, 'options'],
@@ -51,6 +58,12 @@ const invalid: readonly (readonly [what: string, options: unknown, field: string
   ['a broken node id', { ...cluster, nodeId: 1.5 }, 'nodeId'],
   ['a node id beyond what is exact', { ...cluster, nodeId: 2 ** 53 }, 'nodeId'],
   ['a broker without initial nodes', { ...cluster, initialNodes: undefined }, 'initialNodes'],
+  ['to join and to begin with others', { ...cluster, join: true }, 'join'],
+  ['to join without a broker', { dataDir: '/data', join: true }, 'join'],
+  ['to join, perhaps', { ...cluster, join: 'yes' }, 'join'],
+  ['labels that are no object', { dataDir: '/data', labels: 'zone=a' }, 'labels'],
+  ['a label that is no text', { dataDir: '/data', labels: { zone: 1 } }, 'labels'],
+  ['a label with a space', { dataDir: '/data', labels: { 'my zone': 'a' } }, 'labels'],
   ['initial nodes without this one', { ...cluster, initialNodes: [1, 3] }, 'initialNodes'],
   ['a node twice', { ...cluster, initialNodes: [1, 2, 2] }, 'initialNodes'],
   ['no initial nodes', { ...cluster, initialNodes: [] }, 'initialNodes'],
