@@ -15,8 +15,6 @@ import { isLocalOrigin, ownBytes, type FromWorker, type ToWorker, type WorkerTas
 import type { ShardEvents, ShardTransport } from './ports.ts';
 import { Shard } from './shard.ts';
 
-const GIVE_BACK_EVERY_MS = 1_000;
-const GIVE_BACK_AT_ONCE = 4;
 
 /** Runs one worker. Resolves when it was told to stop; rejects when it must not go on. */
 export default async function runWorker(task: WorkerTask): Promise<void> {
@@ -31,7 +29,6 @@ class WorkerThread {
   readonly #shard: Shard;
   readonly #loop: EventLoop;
   #link: Link | undefined;
-  #giveBackTimer: NodeJS.Timeout | undefined;
   #stop: () => void = () => {};
   #stoppedByCall: Promise<void>;
 
@@ -89,10 +86,6 @@ class WorkerThread {
     this.#shard.openOwnRegions();
     await this.#connect();
     this.#loop.start();
-    this.#giveBackTimer = setInterval(() => {
-      this.#shard.giveBackLeaders(GIVE_BACK_AT_ONCE);
-      this.#loop.wake();
-    }, GIVE_BACK_EVERY_MS);
     this.#post({ kind: 'serving' });
     await this.#stoppedByCall;
     await this.#close();
@@ -188,7 +181,6 @@ class WorkerThread {
 
   async #close(): Promise<void> {
     this.#loop.stop();
-    clearInterval(this.#giveBackTimer);
     await this.#link?.close();
     await this.#store.close();
     this.#fence.close();
