@@ -65,6 +65,8 @@ export class NodeAgent {
   #owesAll = true;
   #toldAllAtMs = -Infinity;
   #reporting = false;
+  /** Placement has taken this node in, as far as is known. */
+  #joined = false;
   #warned = false;
 
   constructor(options: AgentOptions) {
@@ -92,6 +94,8 @@ export class NodeAgent {
 
   async #joinOnce(): Promise<void> {
     this.#noteCluster(await this.#ask('join', this.#identity()));
+    this.#joined = true;
+    this.#owesAll = true;
   }
 
   /** Begins to speak. */
@@ -138,16 +142,11 @@ export class NodeAgent {
   }
 
   async #heartbeat(): Promise<void> {
+    if (!this.#joined) await this.#joinOnce();
     const load = await this.#options.load();
-    try {
-      const answer = await this.#ask('heartbeat', { ...this.#identity(), ...load });
-      this.#noteCluster(answer);
-      if (fieldsOf(answer)['reportAll'] === true) this.#owesAll = true;
-    } catch (error) {
-      if (!(error instanceof NodeNotFound)) throw error;
-      this.#owesAll = true;
-      await this.#joinOnce();
-    }
+    const answer = await this.#ask('heartbeat', { ...this.#identity(), ...load });
+    this.#noteCluster(answer);
+    if (fieldsOf(answer)['reportAll'] === true) this.#owesAll = true;
   }
 
   #noteCluster(answer: unknown): void {
@@ -159,7 +158,7 @@ export class NodeAgent {
 
   /** Tells what changed, or all. One at a time, so that no older word comes behind a newer one. */
   async #report(): Promise<void> {
-    if (this.#reporting || this.#closed) return;
+    if (this.#reporting || this.#closed || !this.#joined) return;
     this.#reporting = true;
     try {
       const all = this.#owesAll || performance.now() - this.#toldAllAtMs > REPORT_ALL_MS;
@@ -182,7 +181,9 @@ export class NodeAgent {
 
   #onFailure(error: MraftError): void {
     if (this.#closed) return;
-    if (error instanceof NodeIdInUse || error instanceof ClusterMismatch) {
+    // A new leader of placement may not have heard of this node.
+    if (error instanceof NodeNotFound) this.#joined = false;
+    else if (error instanceof NodeIdInUse || error instanceof ClusterMismatch) {
       this.close();
       this.#options.onRefused(error);
     } else if (!error.retryable) {
