@@ -4,6 +4,7 @@
  */
 
 import { decode, mraft } from '../../rpc/wire/codec.ts';
+import type { Epoch } from '../../rpc/wire/region.ts';
 
 const { ReadMode } = mraft;
 
@@ -13,13 +14,16 @@ export interface FreshReadsOptions {
   readonly report: (check: string, message: string) => void;
   /** The highest index that anybody knows as committed. */
   readonly committedIndex: (regionId: number) => number;
-  readonly appliedIndex: (regionId: number, nodeId: number) => number;
+  /** What a node's store has of a region; undefined: nothing. */
+  readonly replicaOn: (regionId: number, nodeId: number) => { readonly applied: number; readonly epoch: Epoch } | undefined;
 }
 
 interface OpenRead {
   readonly regionId: number;
   readonly committed: number;
   readonly mode: string;
+  readonly isPromised: boolean;
+  readonly epoch: string;
 }
 
 export class FreshReads {
@@ -36,12 +40,14 @@ export class FreshReads {
     for (const request of decode(mraft.RequestFrame, bytes).requests) {
       const mode = (request.read ?? request.scan)?.mode ?? ReadMode.LINEARIZABLE;
       const isPromised = mode === ReadMode.LINEARIZABLE || (mode === ReadMode.LEASE && this.#options.checkLeases);
-      if (!isPromised || (!request.read && !request.scan)) continue;
+      if (!request.read && !request.scan) continue;
       const key = `${nodeId} ${origin} ${request.id}`;
       const regionId = request.regionId ?? 0;
       // Of a request that came twice the first counts: it asks for less.
       if (this.#open.has(key)) continue;
-      this.#open.set(key, { regionId, committed: this.#options.committedIndex(regionId), mode: ReadMode[mode] });
+      const committed = this.#options.committedIndex(regionId);
+      const epoch = describeEpoch(request.epoch);
+      this.#open.set(key, { regionId, committed, mode: ReadMode[mode], isPromised, epoch });
     }
   }
 
@@ -51,13 +57,22 @@ export class FreshReads {
       if (!response.read && !response.scan) continue;
       const open = this.#open.get(`${nodeId} ${origin} ${response.id}`);
       if (!open) continue;
-      const applied = this.#options.appliedIndex(open.regionId, nodeId);
-      if (applied >= open.committed) continue;
       const where = `node ${nodeId}, region ${open.regionId}`;
+      const replica = this.#options.replicaOn(open.regionId, nodeId);
+      if (!replica || describeEpoch(replica.epoch) !== open.epoch) {
+        const now = replica ? describeEpoch(replica.epoch) : 'gone';
+        this.#options.report('reads are served in the epoch they were asked in', `${where}: ${open.epoch}, now ${now}`);
+      }
+      const { applied } = replica ?? { applied: 0 };
+      if (!open.isPromised || applied >= open.committed) continue;
       this.#options.report(
         'reads are fresh',
         `${where}: ${open.mode} read at ${applied}, ${open.committed} was committed`,
       );
     }
   }
+}
+
+function describeEpoch(epoch: mraft.IEpoch | null | undefined): string {
+  return `${epoch?.version ?? 0}.${epoch?.confVersion ?? 0}`;
 }

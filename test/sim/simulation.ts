@@ -64,7 +64,7 @@ export async function simulate(config: SimConfig, options: WorldOptions = {}): P
     calls: workload.calls,
     failedCalls: workload.failedCalls,
     crashes: world.crashes,
-    committed: world.regions.reduce((sum, region) => sum + world.safety.committedIndex(region.regionId), 0),
+    committed: world.safety.committedCount,
     overwrites: world.safety.overwrites,
     undecided,
     faults: Object.fromEntries(nemesis.made),
@@ -104,8 +104,8 @@ function findUnrest(world: World, workload: Workload, well: readonly VirtualNode
       const where = `region ${region.regionId} on node ${node.nodeId}`;
       if (own.applied !== raft.lastIndex) return `${where} has applied ${own.applied} of ${raft.lastIndex}`;
       if (own.term !== raft.term || own.leader !== raft.peerId) return `${where} does not follow the leader`;
-      const { dataHash } = world.safety.stateOf(region.regionId, node.nodeId);
-      if (dataHash !== state.dataHash) return `${where} has other data than its leader`;
+      const { dataHash } = world.safety.stateOf(region.regionId, node.nodeId)!;
+      if (dataHash !== state!.dataHash) return `${where} has other data than its leader`;
     }
   }
   return workload.isIdle ? undefined : workload.describeOpen();

@@ -61,18 +61,22 @@ export class World implements NodeSurroundings, ClientSurroundings {
       nodeIds,
       checkLeases: config.faults.wildClockEvery === 0,
       report: (check, message) => this.report(check, message),
-      localMs: (nodeId) => this.node(nodeId).process?.clock.localAt(this.nowMs),
+      localMs: (nodeId, regionId) => this.node(nodeId).process?.workerOf(regionId)?.process.clock.localAt(this.nowMs),
     });
     this.freshReads = new FreshReads({
       checkLeases: config.faults.wildClockEvery === 0,
       report: (check, message) => this.report(check, message),
       committedIndex: (regionId) => this.safety.committedIndex(regionId),
-      appliedIndex: (regionId, nodeId) => this.safety.stateOf(regionId, nodeId).applied,
+      replicaOn: (regionId, nodeId) => {
+        const image = this.safety.stateOf(regionId, nodeId);
+        return image && { applied: image.applied, epoch: image.record.region.epoch };
+      },
     });
     this.nodes = nodeIds.map((nodeId) => {
       const own = this.regions.filter((region) => region.peers.some((peer) => peer.nodeId === nodeId));
       return new VirtualNode(this, nodeId, own, this.random.stream(`node ${nodeId}`));
     });
+    for (const { nodeId, disk } of this.nodes) this.safety.reload(nodeId, disk.store);
   }
 
   node(nodeId: number): VirtualNode {
@@ -140,7 +144,9 @@ export class World implements NodeSurroundings, ClientSurroundings {
 
   afterTurn(turn: Turn): void {
     this.turns++;
-    for (const status of turn.shard.listRegions()) {
+    const statuses = turn.shard.listRegions();
+    this.safety.onOpen(turn.nodeId, turn.opening, statuses);
+    for (const status of statuses) {
       const campaigns = this.safety.onStatus(turn.nodeId, status, turn.opening, !turn.shard.isStalled);
       if (campaigns) this.#checkLateTimer(turn, status.region.regionId, status.raft.term);
     }
