@@ -28,6 +28,8 @@ export type { OpenOptions, Logger, LogLevel } from './config.ts';
 export { parseOpenOptions } from './config.ts';
 export type { NodeStatus } from './node/status.ts';
 export type { ReplicaStatus } from './region/replica.ts';
+/** For a program that is nothing but a node: its main thread, too, gives memory back when it falls idle. */
+export { watchIdleMemory } from './shard/idle-memory.ts';
 
 /** Questions and orders to this node. */
 export interface Admin {

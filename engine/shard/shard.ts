@@ -682,7 +682,8 @@ export class Shard {
 
   /** The regions that are led here: those that changed since they were last told, or all. */
   ledRegions(all: boolean): LedRegion[] {
-    return this.#reports.take(this.#replicas.values(), all);
+    // Whoever sleeps has been told.
+    return this.#reports.take(all ? this.#replicas.values() : this.#awake, all);
   }
 
   stats(): ShardStats {

@@ -14,12 +14,14 @@ import { EventLoop } from './event-loop.ts';
 import { isLocalOrigin, ownBytes, type FromWorker, type ToWorker, type WorkerTask } from './port-messages.ts';
 import type { ShardEvents, ShardTransport } from './ports.ts';
 import { Shard } from './shard.ts';
+import { watchIdleMemory } from './idle-memory.ts';
 
 
 /** Runs one worker. Resolves when it was told to stop; rejects when it must not go on. */
 export default async function runWorker(task: WorkerTask): Promise<void> {
   const worker = new WorkerThread(task);
-  await worker.run();
+  const stopWatchingMemory = watchIdleMemory();
+  await worker.run().finally(stopWatchingMemory);
 }
 
 class WorkerThread {

@@ -86,13 +86,14 @@ async function serve(flags: ServeFlags): Promise<void> {
   }
   const logger = pino({ level: flags.logLevel, base: { node: flags.node } }, pino.destination(2));
   const stopped = untilSignal(logger);
-  const { open } = await import('../../engine/index.ts');
+  const { open, watchIdleMemory } = await import('../../engine/index.ts');
   const db = await Promise.race([open(toOptions(flags, logger)).catch(rethrowWithFlags), stopped]);
   // A node that is told to stop before it serves has nothing to hand over.
   if (typeof db === 'string') process.exit(0);
   const { cluster, nodeId: node, metricsPort: metrics } = db;
   process.stdout.write(`${JSON.stringify({ ready: { cluster, node, pid: process.pid, metrics } })}\n`);
   logger.info({ cluster, pid: process.pid, metrics }, 'serving');
+  watchIdleMemory();
   const reason = await Promise.race([stopped, db.failed]);
   if (typeof reason === 'string') logger.info({ signal: reason }, 'stopping');
   else logger.fatal({ err: reason }, 'the node cannot go on');
