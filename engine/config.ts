@@ -55,6 +55,10 @@ export interface OpenOptions {
   readonly maxClockDrift?: number;
   /** A region that has had nothing to do for so long goes to sleep until it has; 0: never. Default: 5,000. */
   readonly hibernateAfterMs?: number;
+  /** What this node sends of snapshots in a second, at most, in bytes. Default: 64 MiB. */
+  readonly snapshotBytesPerSecond?: number;
+  /** Snapshots are made smaller before they are sent: for networks that are slower than the processors. Default: false. */
+  readonly snapshotCompression?: boolean;
   /** Where Prometheus finds the metrics on 127.0.0.1; 0: any free port. Default: nowhere. */
   readonly metricsPort?: number;
   /** Default: `warn`. Ignored by a `logger` of one's own. */
@@ -81,10 +85,15 @@ export interface NodeConfig {
   readonly tickMs: number;
   readonly maxClockDrift: number;
   readonly hibernateAfterMs: number;
+  readonly snapshotBytesPerSecond: number;
+  readonly snapshotCompression: boolean;
   readonly metricsPort: number | undefined;
   readonly logLevel: LogLevel;
   readonly logger: Logger | undefined;
 }
+
+/** Far more than any network carries. */
+const MAX_BYTES_PER_SECOND = 2 ** 40;
 
 const LABEL = /^[A-Za-z0-9._-]{1,64}$/;
 
@@ -104,6 +113,8 @@ const FIELDS: ReadonlySet<string> = new Set<keyof OpenOptions>([
   'tickMs',
   'maxClockDrift',
   'hibernateAfterMs',
+  'snapshotBytesPerSecond',
+  'snapshotCompression',
   'metricsPort',
   'logLevel',
   'logger',
@@ -131,6 +142,15 @@ export function parseOpenOptions(raw: unknown): NodeConfig {
     hibernateAfterMs:
       integer('hibernateAfterMs', options['hibernateAfterMs'], 0, LIMITS.longestHibernateAfterMs) ??
       DEFAULTS.hibernateAfterMs,
+    snapshotBytesPerSecond:
+      integer(
+        'snapshotBytesPerSecond',
+        options['snapshotBytesPerSecond'],
+        LIMITS.snapshotChunkBytes,
+        MAX_BYTES_PER_SECOND,
+      ) ?? DEFAULTS.snapshotBytesPerSecond,
+    snapshotCompression:
+      parseBoolean('snapshotCompression', options['snapshotCompression']) ?? DEFAULTS.snapshotCompression,
     metricsPort: integer('metricsPort', options['metricsPort'], 0, 65_535),
     logLevel: parseLogLevel(options['logLevel']),
     logger: parseLogger(options['logger']),
@@ -155,6 +175,11 @@ function parseDataDir(value: unknown): string {
 }
 
 /** The name is a part of NATS subjects. */
+function parseBoolean(field: string, value: unknown): boolean | undefined {
+  if (value === undefined || typeof value === 'boolean') return value;
+  return wrong(field, `must be true or false, not ${show(value)}`);
+}
+
 function parseCluster(value: unknown, isAlone: boolean): string {
   if (value === undefined && isAlone) return 'local';
   const pattern = /^[A-Za-z0-9_-]+$/;

@@ -4,12 +4,13 @@ import { createSystemClient } from '../../rpc/client/connect.ts';
 import { createClient, serveKv, NatsTransport, type Client, type KvService } from '../../rpc/client/index.ts';
 import { Calls, connectLink, type CallPort, type Link } from '../../rpc/nats/index.ts';
 import { Unavailable, errorFromCode, type MraftError } from '../../rpc/wire/errors.ts';
+import { LIMITS } from '../../rpc/wire/limits.ts';
 import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
 import type { Epoch, Region } from '../../rpc/wire/region.ts';
 import type { Logger, NodeConfig } from '../config.ts';
 import type { RegionChange } from '../region/admin.ts';
 import type { ReplicaStatus } from '../region/replica.ts';
-import { WorkerPool } from '../shard/pool.ts';
+import { JobPool, WorkerPool } from '../shard/pool.ts';
 import { RangeLedger } from '../shard/range-ledger.ts';
 import type { FromWorker } from '../shard/port-messages.ts';
 import { nextBootEpoch, openDataDir } from '../store/data-dir.ts';
@@ -25,6 +26,7 @@ import { LocalCalls } from './local-calls.ts';
 import { LocalTransport } from './local-transport.ts';
 import { Member } from './member.ts';
 import { MetricsServer } from './metrics.ts';
+import { ClaimKeeper } from './range-claims.ts';
 import { RouteTable } from './route-table.ts';
 import { sumStats, type NodeStatus } from './status.ts';
 import { VERSION } from './version.ts';
@@ -53,6 +55,8 @@ export class Node {
   readonly #startedMs = performance.now();
   readonly #pool: WorkerPool;
   readonly #ledger: RangeLedger;
+  readonly #claims: ClaimKeeper;
+  readonly #jobs = new JobPool(LIMITS.jobThreads);
   #link: Link | undefined;
   readonly #transports: LocalTransport[] = [];
   #calls: CallPort | undefined;
@@ -119,13 +123,23 @@ export class Node {
         bootEpoch: parts.bootEpoch,
         incarnation: parts.incarnation,
         timings: { electionTimeoutMs, heartbeatMs, maxClockDrift, hibernateAfterMs },
+        snapshotBytesPerSecond: config.snapshotBytesPerSecond,
+        snapshotCompression: config.snapshotCompression,
       },
       storeHandle: parts.owner.handle,
       dataDir: config.dataDir,
       servers: config.nats,
       onMessage: (worker, message) => this.#onMessage(worker, message),
-      onCrash: (worker, error, delayMs) =>
-        logger.error({ worker, err: error, delayMs }, `worker ${worker} died and is started again`),
+      onCrash: (worker, error, delayMs) => {
+        this.#claims.onWorkerDied(worker);
+        logger.error({ worker, err: error, delayMs }, `worker ${worker} died and is started again`);
+      },
+    });
+    this.#claims = new ClaimKeeper({
+      ledger: parts.ledger,
+      store: parts.owner.store(),
+      workerOf: (regionId) => homeWorker(slotOfRegion(regionId), workers),
+      post: (worker, message) => void this.#pool.post(worker, message),
     });
   }
 
@@ -238,6 +252,17 @@ export class Node {
       case 'regionGone':
         this.#ledger.remove(message.regionId);
         return;
+      case 'claim':
+        this.#claims.onClaim(worker, message);
+        return;
+      case 'releaseClaim':
+        this.#claims.onRelease(message.regionId);
+        return;
+      case 'job':
+        void this.#jobs
+          .run(message.job)
+          .then((result) => this.#pool.post(worker, { kind: 'jobDone', id: message.id, result }));
+        return;
       case 'notice':
         this.#logger[message.level]({ worker, ...message.fields }, message.message);
         return;
@@ -308,6 +333,7 @@ export class Node {
     if (this.#link && this.#routes.nodes.length > 1) await this.#handOver();
     await Promise.all([this.#client?.close(), this.#systemClient?.close()]);
     await this.#pool.stop();
+    await this.#jobs.stop();
     this.#calls?.close();
     await this.#link?.close();
     await this.#metrics?.close();

@@ -3,13 +3,12 @@
  * the rate of the node, by the window of each snapshot, and by how much one turn reads.
  */
 
-import { mraft } from '../../rpc/wire/codec.ts';
-import { fromWireError } from '../../rpc/wire/error-codec.ts';
+import type { mraft } from '../../rpc/wire/codec.ts';
+import { fromWireError, toWireError } from '../../rpc/wire/error-codec.ts';
 import { SnapshotRefused } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import { SnapshotSender } from '../region/snapshot-sender.ts';
 import { SnapshotSource } from '../region/snapshot-source.ts';
-import { toWireError } from '../../rpc/wire/error-codec.ts';
 import { ByteBudget } from './byte-budget.ts';
 import type { SendingHost, SnapshotOrder, SnapshotSurroundings } from './snapshot-ports.ts';
 

@@ -6,7 +6,9 @@
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { asMraftError, Unavailable, type MraftError } from '../../rpc/wire/errors.ts';
+import { LIMITS } from '../../rpc/wire/limits.ts';
 import { controlClient, type WorkerControlClient } from './control.ts';
+import type { Job, JobResult } from './job-worker.ts';
 import type { FromWorker, ToWorker, WorkerTask } from './port-messages.ts';
 import type { ShardConfig } from './ports.ts';
 
@@ -38,6 +40,34 @@ const LONGEST_RESTART_DELAY_MS = 5_000;
 /** A worker that ran this long before it crashed is started again without delay. */
 const HEALTHY_AFTER_MS = 60_000;
 const STOP_TIMEOUT_MS = 3_000;
+
+/** Idle threads of the second pool end after so long. */
+const JOB_THREAD_IDLE_MS = 30_000;
+
+/** The second pool of a node: CPU-heavy jobs that no turn is to pay for. Its threads come when they are needed. */
+export class JobPool {
+  readonly #piscina: Piscina<Job, JobResult>;
+
+  constructor(threads: number) {
+    this.#piscina = new Piscina({
+      filename: new URL('./job-worker.js', import.meta.url).href,
+      minThreads: 0,
+      maxThreads: threads,
+      idleTimeout: JOB_THREAD_IDLE_MS,
+      maxQueue: LIMITS.queuedJobs,
+      recordTiming: false,
+    });
+  }
+
+  /** `lost`: the pool is full or its thread died; whoever asked does it himself. */
+  async run(job: Job): Promise<JobResult | 'lost'> {
+    return this.#piscina.run(job).catch(() => 'lost' as const);
+  }
+
+  async stop(): Promise<void> {
+    await this.#piscina.destroy();
+  }
+}
 
 export class WorkerPool {
   readonly #options: PoolOptions;

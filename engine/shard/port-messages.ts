@@ -3,16 +3,31 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { Origin } from '../region/ports.ts';
 import type { Region } from '../../rpc/wire/region.ts';
+import type { Job, JobResult } from './job-worker.ts';
 import type { ShardConfig } from './ports.ts';
 
 export type ToWorker =
+  | { readonly kind: 'claimed'; readonly id: number; readonly isGranted: boolean }
+  | { readonly kind: 'jobDone'; readonly id: number; readonly result: JobResult | 'lost' }
+  /** The region was merged into another one, whose snapshot is to come in its place. */
+  | { readonly kind: 'destroyRegion'; readonly regionId: number }
   | { readonly kind: 'requests'; readonly frame: Uint8Array; readonly origin: Origin }
   | { readonly kind: 'peerFrame'; readonly frame: Uint8Array; readonly fromNode: number }
   /** A region came into being on another worker, and its slot is this one's: its records are in the store. */
-  | { readonly kind: 'openRegion'; readonly regionId: number; readonly isNewborn: boolean; readonly campaigns: boolean };
+  | {
+      readonly kind: 'openRegion';
+      readonly regionId: number;
+      readonly isNewborn: boolean;
+      readonly campaigns: boolean;
+    };
 
 export type FromWorker =
   | { readonly kind: 'serving' }
+  /** A snapshot is to come in this range; regions that it absorbed may go. */
+  | { readonly kind: 'claim'; readonly id: number; readonly region: Region; readonly absorbed: readonly number[] }
+  | { readonly kind: 'releaseClaim'; readonly regionId: number }
+  /** For the second pool. */
+  | { readonly kind: 'job'; readonly id: number; readonly job: Job }
   | { readonly kind: 'responses'; readonly origin: Origin; readonly frame: Uint8Array }
   | { readonly kind: 'forwardRequests'; readonly worker: number; readonly origin: Origin; readonly frame: Uint8Array }
   | {

@@ -51,6 +51,8 @@ export interface ShardConfig {
   readonly tickMs: number;
   /** What the whole node may send of snapshots. Default: DEFAULTS.snapshotBytesPerSecond. */
   readonly snapshotBytesPerSecond?: number;
+  /** Chunks of snapshots are made smaller before they are sent. */
+  readonly snapshotCompression?: boolean;
 }
 
 export interface ShardEnvironment {

@@ -39,6 +39,11 @@ export class RangeLedger {
     return { conflicts: [...new Set(conflicts)] };
   }
 
+  /** Whose snapshots are under way. */
+  get claimedRegions(): readonly number[] {
+    return [...this.#claimed.keys()];
+  }
+
   /** The snapshot was given up. */
   release(regionId: number): void {
     this.#claimed.delete(regionId);

@@ -211,11 +211,21 @@ export class Shard {
   #destroyRemoved(nowMs: number): void {
     for (const [replica, dueMs] of this.#removed) {
       if (nowMs < dueMs) continue;
-      const { peerId, region } = replica;
-      this.closeRegion(region.regionId);
-      destroyReplica(this.#env.store, { peerId, region });
-      this.#env.events.onRegionGone(region.regionId);
+      this.#destroy(replica);
     }
+  }
+
+  #destroy({ peerId, region }: Replica): void {
+    this.closeRegion(region.regionId);
+    this.#snapshots.forget(region.regionId);
+    destroyReplica(this.#env.store, { peerId, region });
+    this.#env.events.onRegionGone(region.regionId);
+  }
+
+  /** Between turns: a region that is part of another one now goes, and with it its data. */
+  destroyRegion(regionId: number): void {
+    const replica = this.#replicas.get(regionId);
+    if (replica) this.#destroy(replica);
   }
 
   /** Changes a region that is led here; `done` as for Replica.change. */

@@ -8,14 +8,16 @@ import { FenceFile } from '../store/fence-file.ts';
 import { attachRocks, type RocksStore } from '../store/rocks-store.ts';
 import { connectLink, type Link } from '../../rpc/nats/index.ts';
 import { StorageFailure } from '../../rpc/wire/errors.ts';
+import { DEFAULTS } from '../../rpc/wire/limits.ts';
 import { subjects } from '../../rpc/wire/subjects.ts';
 import { offerControl } from './control.ts';
 import { EventLoop } from './event-loop.ts';
+import { MainThread } from './main-thread.ts';
+import { PooledCodec } from './pooled-codec.ts';
 import { isLocalOrigin, ownBytes, type FromWorker, type ToWorker, type WorkerTask } from './port-messages.ts';
 import type { ShardEvents, ShardTransport } from './ports.ts';
 import { Shard } from './shard.ts';
 import { watchIdleMemory } from './idle-memory.ts';
-
 
 /** Runs one worker. Resolves when it was told to stop; rejects when it must not go on. */
 export default async function runWorker(task: WorkerTask): Promise<void> {
@@ -28,6 +30,7 @@ class WorkerThread {
   readonly #task: WorkerTask;
   readonly #store: RocksStore;
   readonly #fence: FenceFile;
+  readonly #main: MainThread;
   readonly #shard: Shard;
   readonly #loop: EventLoop;
   #link: Link | undefined;
@@ -40,6 +43,7 @@ class WorkerThread {
     this.#store = attachRocks(task.storeHandle);
     this.#fence = new FenceFile(task.dataDir, task.config.worker);
     const clock = { nowMs: () => performance.now() };
+    this.#main = new MainThread((message) => this.#post(message));
     this.#shard = new Shard(task.config, {
       store: this.#store,
       fence: new Fence(this.#store, task.config.worker, this.#fence),
@@ -47,6 +51,11 @@ class WorkerThread {
       random: Math.random,
       transport: this.#transport(),
       events: this.#events(),
+      codec: new PooledCodec(
+        (job, done) => this.#main.run(job, done),
+        task.config.snapshotCompression ?? DEFAULTS.snapshotCompression,
+      ),
+      ranges: this.#main,
     });
     this.#loop = new EventLoop(
       this.#shard,
@@ -128,6 +137,15 @@ class WorkerThread {
         break;
       case 'peerFrame':
         this.#shard.receivePeerFrame(message.frame, message.fromNode);
+        break;
+      case 'claimed':
+        this.#main.onClaimed(message.id, message.isGranted);
+        break;
+      case 'jobDone':
+        this.#main.onJobDone(message.id, message.result);
+        break;
+      case 'destroyRegion':
+        this.#shard.destroyRegion(message.regionId);
         break;
       case 'openRegion':
         this.#shard.openStoredRegion(message.regionId, message);

@@ -129,6 +129,9 @@ export const LIMITS = {
   snapshotInstallBytesPerTurn: 384 * KIB,
   /** Chunks of one snapshot: what a region may have. */
   snapshotChunks: 1_000_000,
+  /** Threads of the second pool, and jobs that wait for one. */
+  jobThreads: 2,
+  queuedJobs: 1024,
   /** Snapshots that ended, and whose sender may not have heard so. */
   snapshotsRemembered: 256,
 
@@ -219,6 +222,8 @@ export const DEFAULTS = {
   regions: 48,
   /** What one node sends of snapshots, at most, in a second. */
   snapshotBytesPerSecond: 64 * MIB,
+  /** See bench/README.md for what it costs and saves. */
+  snapshotCompression: false,
   /** How much faster or slower another node's clock may run: a tenth. */
   maxClockDrift: 0.1,
 } as const;

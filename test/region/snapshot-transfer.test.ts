@@ -1,7 +1,7 @@
 /** How a snapshot travels: what is lost, repeated, reordered or damaged costs a resend, and what is wrong ends it. */
 
 import { encodeEntries, encodeTail, type SnapshotChunk } from '../../engine/region/snapshot-chunk.ts';
-import { SnapshotReceiver, readHead } from '../../engine/region/snapshot-receiver.ts';
+import { readHead, type SnapshotReceiver } from '../../engine/region/snapshot-receiver.ts';
 import { SnapshotSender } from '../../engine/region/snapshot-sender.ts';
 import { SnapshotSource } from '../../engine/region/snapshot-source.ts';
 import { PLAIN_CODEC, type BodyCodec } from '../../engine/region/snapshot-chunk.ts';
@@ -94,7 +94,7 @@ test('over a network that loses, repeats, reorders and damages, everything arriv
     const sender = senderOf(source);
     const target = new MemoryStore();
     let receiver: SnapshotReceiver | undefined;
-    let network: SnapshotChunk[] = [];
+    const network: SnapshotChunk[] = [];
     let nowMs = 0;
     for (let round = 0; round < 5_000 && !receiver?.isComplete; round++) {
       nowMs += 40;

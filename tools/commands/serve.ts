@@ -21,6 +21,8 @@ interface ServeFlags {
   readonly electionTimeoutMs?: number;
   readonly heartbeatMs?: number;
   readonly hibernateAfterMs?: number;
+  readonly snapshotBytesPerSecond?: number;
+  readonly snapshotCompression?: boolean;
   readonly logLevel: string;
 }
 
@@ -39,6 +41,8 @@ const FLAG_OF_FIELD: Readonly<Record<string, string>> = {
   electionTimeoutMs: '--election-timeout-ms',
   heartbeatMs: '--heartbeat-ms',
   hibernateAfterMs: '--hibernate-after-ms',
+  snapshotBytesPerSecond: '--snapshot-bytes-per-second',
+  snapshotCompression: '--snapshot-compression',
   logLevel: '--log-level',
 };
 
@@ -62,6 +66,8 @@ export function serveCommand(): Command {
     .option('--election-timeout-ms <ms>', 'shortest time without a leader before a campaign', wholeNumber)
     .option('--heartbeat-ms <ms>', 'how often a leader speaks', wholeNumber)
     .option('--hibernate-after-ms <ms>', 'how long a region is idle before it sleeps (0: never)', wholeNumber)
+    .option('--snapshot-bytes-per-second <n>', 'what it sends of snapshots at most (default: 64 MiB)', wholeNumber)
+    .option('--snapshot-compression', 'make snapshots smaller before they are sent')
     .option('--log-level <level>', LOG_LEVELS.join(', '), 'info')
     .action((flags: ServeFlags) => serve(flags));
 }
@@ -113,6 +119,8 @@ function toOptions(flags: ServeFlags, logger: Logger): OpenOptions {
     electionTimeoutMs,
     heartbeatMs,
     hibernateAfterMs,
+    snapshotBytesPerSecond,
+    snapshotCompression,
   } = flags;
   const optional = {
     initialNodes,
@@ -124,6 +132,8 @@ function toOptions(flags: ServeFlags, logger: Logger): OpenOptions {
     electionTimeoutMs,
     heartbeatMs,
     hibernateAfterMs,
+    snapshotBytesPerSecond,
+    snapshotCompression,
   };
   const given = Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined));
   return { dataDir, cluster, nodeId, nats: nats.split(','), logger, ...given };
