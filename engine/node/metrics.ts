@@ -30,6 +30,7 @@ const COUNTERS: readonly (readonly [name: string, field: NumberField, help: stri
   ['mraft_nodes_lost_total', 'nodesLost', 'Times that a worker took another node for lost'],
   ['mraft_worker_restarts_total', 'workerRestarts', 'Worker threads started again after a crash'],
   ['mraft_anomalies_total', 'anomalies', 'Things that should not be and were contained'],
+  ['mraft_differences_total', 'differences', 'Consistency checks that found a replica to differ from its leader'],
 ];
 
 const GAUGES: readonly (readonly [name: string, field: NumberField, help: string])[] = [

@@ -3,7 +3,14 @@
 import { createSystemClient } from '../../rpc/client/connect.ts';
 import { createClient, serveKv, NatsTransport, type Client, type KvService } from '../../rpc/client/index.ts';
 import { Calls, connectLink, type CallPort, type Link } from '../../rpc/nats/index.ts';
-import { Unavailable, errorFromCode, type MraftError } from '../../rpc/wire/errors.ts';
+import {
+  ChangeRefused,
+  NotLeader,
+  RegionNotFound,
+  Unavailable,
+  errorFromCode,
+  type MraftError,
+} from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
 import type { Epoch, Region } from '../../rpc/wire/region.ts';
@@ -25,7 +32,9 @@ import { initialRegions } from './bootstrap.ts';
 import { LocalCalls } from './local-calls.ts';
 import { LocalTransport } from './local-transport.ts';
 import { Member } from './member.ts';
+import { MergeDriver } from './merge-driver.ts';
 import { MetricsServer } from './metrics.ts';
+import { measureRegion } from './region-size.ts';
 import { ClaimKeeper } from './range-claims.ts';
 import { RouteTable } from './route-table.ts';
 import { sumStats, type NodeStatus } from './status.ts';
@@ -63,6 +72,7 @@ export class Node {
   #client: Client | undefined;
   #systemClient: Client | undefined;
   #member: Member | undefined;
+  #merges: MergeDriver | undefined;
   #service: KvService | undefined;
   #stopping: Promise<void> | undefined;
   #fail: (error: MraftError) => void = () => {};
@@ -151,6 +161,16 @@ export class Node {
     this.#systemClient = createSystemClient(this.#transport('system'), { cluster });
     const member = this.#makeMember(this.#calls, this.#systemClient);
     this.#member = member;
+    this.#merges = new MergeDriver({
+      cluster,
+      nodeId: this.#config.nodeId,
+      calls: this.#calls,
+      store: this.#owner.store(),
+      logger: this.#logger,
+      leaderOf: (regionId) => this.#routes.route(regionId)?.leaderNodeId ?? 0,
+      nodes: () => this.#routes.nodes,
+      changeRegion: (regionId, epoch, change) => this.changeRegion(regionId, epoch, change),
+    });
     await this.#pool.start();
     if (initialNodes.length === 0 && this.#routes.regionCount === 0) await member.join();
     member.start();
@@ -239,8 +259,22 @@ export class Node {
       case 'regions':
         this.#ledger.note(message.regions);
         for (const region of message.regions) this.#routes.learn(region);
+        for (const regionId of message.absorbed) this.#onAbsorbed(regionId, message.regions[0]!);
         this.#member?.noteRegions();
         return;
+      case 'mergeStep':
+        this.#merges?.step(message.target, message.merge);
+        return;
+      case 'sourceNeeded': {
+        const { targetId, merge } = message;
+        this.#pool.post(this.#workerOf(message.sourceId), { kind: 'finishRegion', targetId, merge });
+        return;
+      }
+      case 'sourceReady': {
+        const { sourceId, targetId } = message;
+        this.#pool.post(this.#workerOf(targetId), { kind: 'sourceReady', sourceId, targetId });
+        return;
+      }
       case 'newborn':
         this.#pool.post(homeWorker(slotOfRegion(message.regionId), this.#config.workers), {
           kind: 'openRegion',
@@ -271,6 +305,13 @@ export class Node {
         return;
       case 'serving':
     }
+  }
+
+  /** In one step with the news of the target: the range is never nobody's, nor two regions'. */
+  #onAbsorbed(regionId: number, successor: Region): void {
+    this.#ledger.remove(regionId);
+    this.#pool.post(this.#workerOf(regionId), { kind: 'absorbed', regionId, successor });
+    this.#merges?.noteAbsorbed(regionId);
   }
 
   // --- questions ---------------------------------------------------------------------------------------------------
@@ -310,6 +351,51 @@ export class Node {
     return this.#pool.ask(this.#workerOf(regionId), (control) => control.changeRegion(regionId, epoch, change));
   }
 
+  /**
+   * Splits a region that is led here: the keys from `splitKey` on become region `childRegionId`, whose peers get
+   * `childPeerIds` in the order of the region's peers. Without a key the middle of its data is taken.
+   * @throws RegionNotFound, NotLeader, ChangeRefused, RegionChanging, RegionMerging, EpochNotMatch
+   */
+  async splitRegion(
+    regionId: number,
+    splitKey: Uint8Array | undefined,
+    childRegionId: number,
+    childPeerIds: readonly number[],
+  ): Promise<void> {
+    const region = this.#ownRegion(regionId);
+    const key = splitKey ?? (await this.middleKey(regionId));
+    const command = { split: { splitKey: key, childRegionId, childPeerIds: [...childPeerIds] } };
+    await this.changeRegion(regionId, region.epoch, { kind: 'admin', command });
+  }
+
+  /**
+   * Merges a region that is led here into its neighbour; ends when that is done.
+   * @throws RegionNotFound, NotLeader, ChangeRefused, RegionChanging, RegionMerging, EpochNotMatch, DeadlineExceeded
+   */
+  async mergeRegions(sourceId: number, targetId: number): Promise<void> {
+    await this.#merges!.merge(this.#ownRegion(sourceId), this.#ownRegion(targetId));
+  }
+
+  /** The key in the middle of a region's data. @throws ChangeRefused when there are too few keys to split */
+  async middleKey(regionId: number): Promise<Uint8Array> {
+    const { middleKey } = await measureRegion(this.#owner.store(), this.#ownRegion(regionId));
+    if (middleKey) return middleKey;
+    throw new ChangeRefused(`region ${regionId} has too few keys to be split in its middle`, { regionId });
+  }
+
+  /** Lets the replicas of a region that is led here compare their data. @throws NotLeader */
+  async checkConsistency(regionId: number): Promise<void> {
+    const begun = await this.#pool.ask(this.#workerOf(regionId), (control) => control.checkConsistency(regionId));
+    if (!begun) throw new NotLeader(`region ${regionId} is not led by node ${this.#config.nodeId}`, { regionId });
+  }
+
+  /** As it is applied here. */
+  #ownRegion(regionId: number): Region {
+    const region = loadRegion(this.#owner.store(), regionId);
+    if (region) return region;
+    throw new RegionNotFound(`node ${this.#config.nodeId} has no region ${regionId}`, { regionId });
+  }
+
   #workerOf(regionId: number): number {
     return homeWorker(slotOfRegion(regionId), this.#config.workers);
   }
@@ -330,6 +416,7 @@ export class Node {
   async #stop(): Promise<void> {
     await this.#service?.close();
     this.#member?.close();
+    this.#merges?.close();
     if (this.#link && this.#routes.nodes.length > 1) await this.#handOver();
     await Promise.all([this.#client?.close(), this.#systemClient?.close()]);
     await this.#pool.stop();

@@ -119,7 +119,13 @@ export class Applier {
   }
 
   #changeContext(batches: TurnBatches): ChangeContext {
-    return { state: this.#state, store: this.#store, sessions: this.#sessions, batches };
+    return {
+      state: this.#state,
+      store: this.#store,
+      sessions: this.#sessions,
+      batches,
+      writeOut: () => this.#writeOut(batches.applied),
+    };
   }
 
   #natureOf(entry: Entry): PayloadNature {
@@ -173,10 +179,10 @@ export class Applier {
   }
 
   #epochError(): EpochNotMatch {
-    const { region } = this.#state;
+    const { region, current } = this.#state;
     return new EpochNotMatch(`region ${region.regionId} has changed since the request was routed`, {
       regionId: region.regionId,
-      regions: [region],
+      regions: current,
     });
   }
 

@@ -5,6 +5,8 @@ import type { MraftError } from '../../rpc/wire/errors.ts';
 import type { Region } from '../../rpc/wire/region.ts';
 import type { RaftMessage } from '../raft/index.ts';
 import type { Store, WriteBatch } from '../store/port.ts';
+import type { CommitMerge } from './absorption.ts';
+import type { Difference } from './consistency.ts';
 
 export interface Clock {
   /** Milliseconds that never go back; the origin means nothing. */
@@ -50,6 +52,16 @@ export interface ReplicaEnvironment {
   readonly onRemoved: (regionId: number, wasVoter: boolean) => void;
   /** Tells a peer on `nodeId`, which speaks as if it belonged to the region, what the region is now. */
   readonly sendNotice: (nodeId: number, toPeer: number, region: Region) => void;
+  /** The region is two from here on, and that is written. `isBorn`: the new half has a replica here. `campaigns`: at once. */
+  readonly onSplit: (parent: Region, child: Region, isBorn: boolean, campaigns: boolean) => void;
+  /** Whether the source's replica here has finished, so that the region can take its place; else that is asked for. */
+  readonly hasSource: (targetId: number, merge: CommitMerge) => boolean;
+  /** The region took the source's place, and that is written. */
+  readonly onAbsorbed: (target: Region, source: Region) => void;
+  /** A consistency check has begun here; `Replica.hashes` is to be stepped until it is done. */
+  readonly onHashing: (regionId: number) => void;
+  /** A consistency check found that this replica has other data than its leader. */
+  readonly onDifference: (regionId: number, difference: Difference, index: number) => void;
   /** Something that should not be and does no harm: counted and logged. */
   readonly onAnomaly: (regionId: number, error: MraftError) => void;
 }

@@ -8,6 +8,8 @@ export class RegionState {
   #record: RegionRecord;
   /** Where the region's keys lie. */
   readonly column: Column;
+  /** What was split off last: whoever comes with an older epoch may look for it. */
+  sibling: Region | undefined = undefined;
 
   constructor(record: RegionRecord) {
     this.#record = record;
@@ -20,6 +22,11 @@ export class RegionState {
 
   get region(): Region {
     return this.#record.region;
+  }
+
+  /** What is told to whoever comes with another epoch. */
+  get current(): readonly Region[] {
+    return this.sibling ? [this.region, this.sibling] : [this.region];
   }
 
   get phase(): RegionPhase {

@@ -4,6 +4,7 @@
  */
 
 import type { mraft } from '../../rpc/wire/codec.ts';
+import { isAdminPayload } from '../../rpc/wire/command.ts';
 import { toWireError } from '../../rpc/wire/error-codec.ts';
 import {
   EpochNotMatch,
@@ -30,11 +31,14 @@ import {
   type LogPosition,
   type RegionRecord,
 } from '../store/region-records.ts';
+import { composeCommitMerge, type CommitMerge } from './absorption.ts';
 import { PendingChanges, adminPayload, type ChangeDone, type RegionChange } from './admin.ts';
+import { preparedCommand } from './admin-proposal.ts';
 import { admitCommand } from './admission.ts';
 import { Applier, type CommandOutcome } from './applier.ts';
 import { CompactionPace, compactionIndex, isWorthCompacting } from './compaction.ts';
 import { RegionChanges } from './changes.ts';
+import { HashCheck } from './hash-check.ts';
 import { checkMembershipChange, encodeMembershipChange, membershipOf } from './membership.ts';
 import type { Origin, ReplicaEnvironment, TurnBatches } from './ports.ts';
 import { ProposalQueue, type Proposal } from './proposals.ts';
@@ -44,11 +48,11 @@ import { RegionReader, answerBytes } from './reader.ts';
 import { RegionState } from './region-state.ts';
 import { SessionTable } from './sessions.ts';
 
-/** Where nobody waits, nobody is answered: a peer that stopped leading has told its callers so. */
-const NO_ANSWERS: (() => void)[] = [];
-
 /** Peers, also former and future ones, whose nodes are remembered. */
 const MOST_PEERS = 64;
+
+/** How often the leader of a region that prepared asks for its merge to go on. */
+const MERGE_STEP_MS = 1_000;
 
 /** A peer under load is always a few entries behind. */
 const IN_STEP_ENTRIES = 64;
@@ -83,6 +87,7 @@ export class Replica {
   readonly #readIndexes = new ReadIndexService();
   readonly #changes = new PendingChanges();
   readonly #reader: RegionReader;
+  readonly hashes: HashCheck;
   readonly #nodeOfPeer = new Map<number, number>();
   readonly #stats: ReplicaStats;
   #ready: Ready | undefined;
@@ -92,12 +97,17 @@ export class Replica {
   /** Committed and not applied yet. */
   #unapplied: Entry[] = [];
   #unappliedBytes = 0;
+  /** Among them is one that changes the region: others may wait for this replica to know of it. */
+  #changesRegion = false;
   #laggingSinceMs = 0;
   /** What the entries that are being applied say about the log. */
   #compaction: LogPosition | undefined;
   readonly #nextCompaction = new CompactionPace();
   /** The entries that are being applied; kept over a full disk, so that the same ones are gone on with. */
   #run: Entry[] | undefined;
+  /** The region is merged away: nothing but its own log up to here is applied any more. */
+  #finish: { readonly commit: number } | undefined;
+  #nextMergeStepMs = 0;
 
   /**
    * Opens the replica from what the store knows. `stats` is shared by the replicas of a worker. `isNewborn`: the region
@@ -120,6 +130,9 @@ export class Replica {
     this.#log = new RegionLog(store, regionId);
     this.#reads = new ReadQueue(1 + Math.floor(env.random() * 2 ** 30) * 2 ** 20);
     this.#reader = new RegionReader(store, this.state, stats);
+    this.hashes = new HashCheck(store, this.state, (difference, index) =>
+      env.onDifference(regionId, difference, index),
+    );
     const sessions = SessionTable.load(listSessions(store, regionId));
     this.#applier = new Applier(store, this.state, sessions, this.#regionChanges(), applied, (error) =>
       env.onAnomaly(regionId, error),
@@ -153,7 +166,9 @@ export class Replica {
   #regionChanges(): RegionChanges {
     const env = this.#env;
     return new RegionChanges(env.nodeId, {
-      applyConfChange: (change) => void this.raft.applyConfChange(change),
+      applyConfChange: (change) => {
+        if (!this.#finish) this.raft.applyConfChange(change);
+      },
       // The core has not heard yet that what stands before this entry is applied.
       compactTo: (index, term) => void (this.#compaction = { index, term }),
       onRegionChanged: (region) => {
@@ -161,6 +176,19 @@ export class Replica {
         env.onRegionChanged(region);
       },
       onRemoved: (wasVoter) => env.onRemoved(this.regionId, wasVoter),
+      onSplit: (parent, child, isBorn) => {
+        // A round of heartbeats tells the others at once that they can apply it: the new half needs their votes.
+        if (this.isLeader) this.raft.readIndex(this.#reads.takeId(), env.clock.nowMs());
+        env.onSplit(parent, child, isBorn, this.isLeader);
+      },
+      hasSource: (merge) => env.hasSource(this.regionId, merge),
+      onAbsorbed: (target, source) => env.onAbsorbed(target, source),
+      computeHash: (round, index) => {
+        this.hashes.begin(round, index);
+        env.onHashing(this.regionId);
+      },
+      verifyHash: (verify) => this.hashes.verify(verify),
+      onAnomaly: (error) => env.onAnomaly(this.regionId, error),
     });
   }
 
@@ -237,6 +265,8 @@ export class Replica {
   isRunDue(nowMs: number): boolean {
     return (
       this.#run !== undefined ||
+      this.#finish !== undefined ||
+      this.#changesRegion ||
       this.#reads.count > 0 ||
       this.#unapplied.length >= LIMITS.laggingRunEntries ||
       this.#unappliedBytes >= LIMITS.laggingRunBytes ||
@@ -301,7 +331,7 @@ export class Replica {
     const own = this.region.epoch;
     throw new EpochNotMatch(
       `region ${this.regionId} is at epoch ${own.version}.${own.confVersion}, the request at ${epoch.version}.${epoch.confVersion}`,
-      { regionId: this.regionId, regions: [this.region] },
+      { regionId: this.regionId, regions: this.state.current },
     );
   }
 
@@ -401,11 +431,16 @@ export class Replica {
       this.#send(this.#readIndexes.confirmed(this.#ready.readStates, this.peerId, this.raft.term));
     }
     if (!this.isLagging) this.#laggingSinceMs = nowMs;
-    for (const entry of this.#ready.committed) {
+    this.#takeCommitted(this.#ready.committed);
+    return true;
+  }
+
+  #takeCommitted(entries: readonly Entry[]): void {
+    for (const entry of entries) {
       this.#unapplied.push(entry);
       this.#unappliedBytes += entry.data.length;
+      this.#changesRegion ||= entry.kind === 'confChange' || isAdminPayload(entry.data);
     }
-    return true;
   }
 
   #send(messages: readonly RaftMessage[]): void {
@@ -445,7 +480,8 @@ export class Replica {
   apply(batches: TurnBatches, answers: (() => void)[]): void {
     this.#reads.confirm(this.#ready!.readStates);
 
-    const isAwaited = this.isLeader || this.#reads.count > 0 || this.#unappliedBytes >= LIMITS.laggingBytes;
+    const isAwaited =
+      this.isLeader || this.#changesRegion || this.#reads.count > 0 || this.#unappliedBytes >= LIMITS.laggingBytes;
     while (isAwaited && this.isLagging && this.#applyRun(Infinity, batches, answers));
     this.#ready = undefined;
     if (this.#leads) this.#proposeCompaction();
@@ -453,12 +489,12 @@ export class Replica {
 
   /**
    * Adds committed entries that nobody waits for to the applied batch: at least one, then up to `mostBytes`. Answers how
-   * many bytes those were.
+   * many bytes those were. `answers` has those of a leader whose run had to wait.
    * @throws as `apply`
    */
-  applyLagging(batches: TurnBatches, mostBytes: number): number {
+  applyLagging(batches: TurnBatches, mostBytes: number, answers: (() => void)[]): number {
     const before = this.#unappliedBytes;
-    if (this.isLagging) this.#applyRun(mostBytes, batches, NO_ANSWERS);
+    if (this.isLagging) this.#applyRun(mostBytes, batches, answers);
     // They are served in the next turn, behind the write of what they see.
     this.#reads.release(this.#applier.appliedIndex);
     return before - this.#unappliedBytes;
@@ -476,8 +512,10 @@ export class Replica {
     });
     if (!isDone) return false;
     this.#run = undefined;
+    if (this.#unapplied.length === 0) this.#changesRegion = false;
     this.#stats.entriesApplied += run.length;
     const last = run.at(-1)!;
+    if (this.#finish) return true;
     this.raft.appliedTo(last.index, last.term);
     this.#compact(batches);
     return true;
@@ -630,7 +668,10 @@ export class Replica {
 
   #proposeChange(change: RegionChange, nowMs: number): ProposeResult {
     const { epoch } = this.region;
-    if (change.kind === 'admin') return this.raft.propose(adminPayload(epoch, change.command), nowMs);
+    if (change.kind === 'admin') {
+      const proposer = { state: this.state, store: this.#env.store, log: this.#log, status: this.raft.status() };
+      return this.raft.propose(adminPayload(epoch, preparedCommand(change.command, proposer)), nowMs);
+    }
     this.#checkPhase();
     checkMembershipChange(this.region, this.peerId, change);
     return this.raft.proposeConfChange(encodeMembershipChange(epoch, change), nowMs);
@@ -648,6 +689,46 @@ export class Replica {
   /** Campaigns without waiting: for the new half of a split, where its parent is led. */
   campaign(nowMs: number): void {
     this.raft.campaign(nowMs);
+  }
+
+  // --- being merged away -------------------------------------------------------------------------------------------
+
+  /** What the leader of a region that prepared asks its target to do, now and then; undefined: nothing, or not yet. */
+  mergeStep(nowMs: number): { readonly target: Region; readonly merge: CommitMerge } | undefined {
+    const { record, phase } = this.state;
+    if (phase !== 'merging' || !record.merge || !this.isLeader || nowMs < this.#nextMergeStepMs) return undefined;
+    this.#nextMergeStepMs = nowMs + MERGE_STEP_MS;
+    const everyoneHas = Math.min(...this.raft.status().progress.map((peer) => peer.match));
+    const merge = composeCommitMerge(record, this.#log, everyoneHas);
+    return merge && { target: record.merge.target, merge };
+  }
+
+  /**
+   * The target has committed the merge: this replica takes part in nothing any more, and applies what its log has up to the
+   * PrepareMerge; what it lacks of that came along. Between turns.
+   * @throws Internal when its log ends before what every peer was known to have
+   */
+  finish({ commit, entries }: CommitMerge): void {
+    if (this.#finish) return;
+    this.abandon();
+    const known = this.#unapplied.at(-1)?.index ?? this.#run?.at(-1)?.index ?? this.#applier.appliedIndex;
+    const carriedFrom = entries[0]?.index ?? commit + 1;
+    invariant(
+      Math.max(known, this.#log.lastIndex) >= carriedFrom - 1,
+      `the log of region ${this.regionId} reaches entry ${carriedFrom - 1}, from where on the merge brings it along`,
+    );
+    this.#finish = { commit };
+    for (let index = known + 1; index < carriedFrom && index <= commit;) {
+      const page = this.#log.entries(index, Math.min(carriedFrom, commit + 1), LIMITS.applyBytes);
+      this.#takeCommitted(page);
+      index += page.length;
+    }
+    this.#takeCommitted(entries.filter((entry) => entry.index > known && entry.index <= commit));
+  }
+
+  /** Everything up to the PrepareMerge is applied. */
+  get isFinished(): boolean {
+    return this.#finish !== undefined && !this.isLagging && this.#applier.appliedIndex >= this.#finish.commit;
   }
 
   // --- leadership --------------------------------------------------------------------------------------------------
@@ -692,7 +773,13 @@ export class Replica {
 
   /** The replica is closed where it stands; whoever waits tries again. */
   abandon(): void {
+    this.hashes.close();
     this.#failAll();
+    const error = this.#notLeader();
+    for (const read of this.#reads.takeReady()) {
+      this.#reads.settle(read);
+      this.#fail(read.origin, read.requestId, error);
+    }
   }
 
   /** This peer leads no more. What waits may still commit: a client tries again under the same sequence. */

@@ -1,6 +1,6 @@
 /**
- * The rules of a split: the keys from the split key on become a region of their own, with peers on the same nodes. Pure:
- * what may be split, what both halves are then, and what the new half remembers of its sessions.
+ * The rules of a split: the keys from the split key on become a region of their own, with peers on the same nodes. Here is
+ * what may be split, what both halves are then, and with which records the new one begins.
  */
 
 import type { mraft } from '../../rpc/wire/codec.ts';
@@ -8,8 +8,19 @@ import { ChangeRefused, RegionChanging } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import { LAST_SYSTEM_REGION_ID, compareKeys, type Region } from '../../rpc/wire/region.ts';
 import { isJoint } from '../raft/index.ts';
-import type { HardState, LogPosition } from '../store/region-records.ts';
+import type { WriteBatch } from '../store/port.ts';
+import {
+  putApplied,
+  putHardState,
+  putRegionRecord,
+  putSession,
+  putTruncated,
+  type HardState,
+  type LogPosition,
+  type RegionRecord,
+} from '../store/region-records.ts';
 import { membershipOf } from './membership.ts';
+import type { SessionTable } from './sessions.ts';
 
 export interface SplitCommand {
   readonly splitKey: Uint8Array;
@@ -92,4 +103,14 @@ function isId(id: number): boolean {
 
 function refused(region: Region, why: string): ChangeRefused {
   return new ChangeRefused(`region ${region.regionId} cannot be split so: ${why}`, { regionId: region.regionId });
+}
+
+/** The records with which the new half begins: it knows every call that the whole had decided. */
+export function putChild(batch: WriteBatch, record: RegionRecord, sessions: SessionTable): void {
+  const { regionId } = record.region;
+  putRegionRecord(batch, record);
+  putHardState(batch, regionId, CHILD_HARD_STATE);
+  putTruncated(batch, regionId, CHILD_START);
+  putApplied(batch, regionId, CHILD_START);
+  for (const session of sessions.copy(CHILD_START.index)) putSession(batch, regionId, session.name, session.record);
 }

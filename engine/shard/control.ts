@@ -25,6 +25,8 @@ export interface WorkerControl {
   transferLeader(regionId: number, nodeId: number): boolean;
   /** Changes a region that is led here, as it was at `epoch`; ends when the change is applied and written here. */
   changeRegion(regionId: number, epoch: Epoch, change: RegionChange): Promise<void>;
+  /** Lets the replicas of a region compare their data; what differs is reported. False: it is not led there. */
+  checkConsistency(regionId: number): boolean;
   /** Ends the worker's task after its current turn. */
   stop(): void;
 }
@@ -77,6 +79,7 @@ export function controlClient(port: MessagePort, worker: number): WorkerControlC
     transferLeader: (regionId: number, nodeId: number) => call('transferLeader', [regionId, nodeId]),
     changeRegion: (regionId: number, epoch: Epoch, change: RegionChange) =>
       call('changeRegion', [regionId, epoch, change], CHANGE_TIMEOUT_MS),
+    checkConsistency: (regionId: number) => call('checkConsistency', [regionId]),
     stop: () => call('stop', []),
   } as WorkerControlClient;
 }

@@ -19,7 +19,13 @@ export type ToWorker =
       readonly regionId: number;
       readonly isNewborn: boolean;
       readonly campaigns: boolean;
-    };
+    }
+  /** A target on this node waits for its source, which lives on this worker, to finish (an encoded CommitMerge). */
+  | { readonly kind: 'finishRegion'; readonly targetId: number; readonly merge: Uint8Array }
+  /** The source of a target that lives on this worker has finished. */
+  | { readonly kind: 'sourceReady'; readonly sourceId: number; readonly targetId: number }
+  /** A region that lived on this worker is part of another one. */
+  | { readonly kind: 'absorbed'; readonly regionId: number; readonly successor: Region };
 
 export type FromWorker =
   | { readonly kind: 'serving' }
@@ -38,8 +44,18 @@ export type FromWorker =
     }
   | { readonly kind: 'leader'; readonly regionId: number; readonly leaderNodeId: number; readonly term: number }
   | { readonly kind: 'node'; readonly nodeId: number; readonly workers: number; readonly bootEpoch: number }
-  /** Regions as they are after one write. */
-  | { readonly kind: 'regions'; readonly regions: readonly Region[] }
+  /** Regions as they are after one write; `absorbed` are part of the one that changed. */
+  | { readonly kind: 'regions'; readonly regions: readonly Region[]; readonly absorbed: readonly number[] }
+  /** A region led there prepared to be merged into `target`: its leader is to commit that (an encoded CommitMerge). */
+  | { readonly kind: 'mergeStep'; readonly target: Region; readonly merge: Uint8Array }
+  /** For the worker of the source: finish it. And back, for the worker of the target. */
+  | {
+      readonly kind: 'sourceNeeded';
+      readonly sourceId: number;
+      readonly targetId: number;
+      readonly merge: Uint8Array;
+    }
+  | { readonly kind: 'sourceReady'; readonly sourceId: number; readonly targetId: number }
   /** A replica is gone, with its data. */
   | { readonly kind: 'regionGone'; readonly regionId: number }
   /** The child of a split is in the store; `campaigns`: its parent is led here. Comes behind `regions` with both. */
@@ -78,4 +94,9 @@ export function ownBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
     return bytes as Uint8Array<ArrayBuffer>;
   }
   return new Uint8Array(bytes);
+}
+
+/** A region whose keys are in buffers of their own, for the same reason. */
+export function ownKeys(region: Region): Region {
+  return { ...region, startKey: ownBytes(region.startKey), endKey: ownBytes(region.endKey) };
 }

@@ -26,8 +26,17 @@ export interface ShardEvents {
   onLeader(regionId: number, leaderNodeId: number, term: number): void;
   /** Another node was heard for the first time, or with another number of workers or a newer boot. */
   onNode(nodeId: number, workers: number, bootEpoch: number): void;
-  /** Regions of this worker came into being or changed; where a range passes from one to another they come together. */
-  onRegions(regions: readonly Region[]): void;
+  /**
+   * Regions of this worker came into being or changed; where a range passes from one to another they come together.
+   * `absorbed` are gone: they are part of the one region that changed.
+   */
+  onRegions(regions: readonly Region[], absorbed?: readonly number[]): void;
+  /** The region led here prepared to be merged into `target`: that one's leader is to commit it (an encoded CommitMerge). */
+  onMergeStep(target: Region, merge: Uint8Array): void;
+  /** A target that lives here waits for its source, which lives on another worker, to finish. */
+  onSourceNeeded(sourceId: number, targetId: number, merge: Uint8Array): void;
+  /** The source that lived here has finished; its target lives on another worker. */
+  onSourceReady(sourceId: number, targetId: number): void;
   /** The child of a split is in the store: its home worker opens it. `campaigns`: at once, its parent is led here. */
   onNewborn(regionId: number, campaigns: boolean): void;
   /** A replica is gone from this worker, with its data. */
@@ -49,6 +58,8 @@ export interface ShardConfig {
   readonly incarnation?: number;
   readonly timings: RegionTimings;
   readonly tickMs: number;
+  /** How often each region that is led here is checked for differences between its replicas. 0 or undefined: never. */
+  readonly consistencyCheckMs?: number;
   /** What the whole node may send of snapshots. Default: DEFAULTS.snapshotBytesPerSecond. */
   readonly snapshotBytesPerSecond?: number;
   /** Chunks of snapshots are made smaller before they are sent. */

@@ -13,13 +13,15 @@ import {
   MalformedRequest,
   RegionNotFound,
   ServerBusy,
+  StorageFailure,
   asMraftError,
   type MraftError,
 } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
-import { fromWireRegion, isNewerEpoch, type Epoch } from '../../rpc/wire/region.ts';
+import { fromWireRegion, isNewerEpoch, type Epoch, type Region } from '../../rpc/wire/region.ts';
 import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
 import { answerOfNobody } from '../raft/index.ts';
+import type { CommitMerge } from '../region/absorption.ts';
 import type { ChangeDone, RegionChange } from '../region/admin.ts';
 import { Replica, type ReplicaStats, type ReplicaStatus } from '../region/replica.ts';
 import type { Origin, ReplicaEnvironment, TurnBatches } from '../region/ports.ts';
@@ -32,8 +34,10 @@ import {
   type RegionRecord,
 } from '../store/region-records.ts';
 import { Directory } from './directory.ts';
+import { ConsistencyChecks } from './consistency-checks.ts';
 import { Inbox } from './inbox.ts';
 import { Liveness, livenessOf } from './liveness.ts';
+import { Merges } from './merges.ts';
 import { Neighbours } from './neighbours.ts';
 import { OrphanSearch } from './orphans.ts';
 import { Outbox } from './outbox.ts';
@@ -42,6 +46,7 @@ import { RegionReports, type LedRegion } from './region-reports.ts';
 import { fromWireMessage } from './raft-wire.ts';
 import { Responder } from './responder.ts';
 import { SnapshotDesk } from './snapshot-desk.ts';
+import { UnknownRegions } from './unknown-regions.ts';
 import { emptyShardStats, type ShardStats } from './stats.ts';
 
 /** Election time-outs for which a voter that was removed goes on answering those who have not heard so. */
@@ -97,6 +102,9 @@ export class Shard {
   readonly #removed = new Map<Replica, number>();
   readonly #reports = new RegionReports();
   readonly #snapshots: SnapshotDesk;
+  readonly #merges: Merges;
+  readonly #unknown: UnknownRegions;
+  readonly #checks: ConsistencyChecks;
   /** A turn that stopped in the middle because the disk is full. */
   #stalled: OpenTurn | undefined;
 
@@ -109,6 +117,7 @@ export class Shard {
       if (isNeighbour) this.#liveness.watch(nodeId);
       else this.#liveness.unwatch(nodeId);
     });
+    this.#unknown = new UnknownRegions(config.timings.electionTimeoutMs);
     this.#outbox = new Outbox(config, env.transport, this.#directory);
     this.#responder = new Responder(env.transport);
     this.#batches = { durable: env.store.createBatch(), applied: env.store.createBatch(), written: [] };
@@ -126,14 +135,48 @@ export class Shard {
         else this.#led.delete(regionId);
         env.events.onLeader(regionId, leaderNodeId, term);
       },
-      onRegionChanged: (region) => {
-        this.#neighbours.note(region);
-        env.events.onRegions([region]);
+      onRegionChanged: (region) => this.#noteChanged([region]),
+      onSplit: (parent, child, isBorn, campaigns) => {
+        this.#noteChanged(isBorn ? [parent, child] : [parent]);
+        if (isBorn) env.events.onNewborn(child.regionId, campaigns);
+      },
+      hasSource: (targetId, merge) => this.#merges.hasSource(targetId, merge, env.clock.nowMs()),
+      onAbsorbed: (target, source) => {
+        this.#merges.onAbsorbed(source.regionId);
+        this.#noteChanged([target], [source.regionId]);
+        if (this.#isHome(source.regionId)) this.noteAbsorbed(source.regionId, target);
+      },
+      onHashing: (regionId) => {
+        const replica = this.#replicas.get(regionId);
+        if (replica) this.#checks.note(replica);
+      },
+      onDifference: (regionId, { what, after, upTo }, index) => {
+        this.#stats.differences++;
+        const where = what === 'state' ? 'its descriptor or sessions' : `keys behind ${hex(after)} up to ${hex(upTo)}`;
+        const message = `region ${regionId} differs from its leader at entry ${index}: ${where}`;
+        this.#anomaly('difference', new StorageFailure(message, { regionId }), regionId);
       },
       onRemoved: (regionId, wasVoter) => this.#noteRemoved(regionId, wasVoter),
       sendNotice: (nodeId, toPeer, region) => this.#outbox.addNotice(nodeId, toPeer, region),
       onAnomaly: (regionId, error) => this.#anomaly('region', error, regionId),
     };
+    this.#merges = new Merges({
+      store: env.store,
+      events: env.events,
+      isHome: (regionId) => this.#isHome(regionId),
+      detach: (regionId) => this.#detach(regionId),
+      touch: (replica) => {
+        this.#lagging.add(replica);
+        this.#runsAreLeft = true;
+      },
+      replicaOf: (regionId) => this.#replicas.get(regionId),
+      onAnomaly: (regionId, error) => this.#anomaly('merge', error, regionId),
+    });
+    this.#checks = new ConsistencyChecks(config.consistencyCheckMs ?? 0, {
+      led: () => this.#led,
+      replicaOf: (regionId) => this.#replicas.get(regionId),
+      touch: (replica) => this.#noteWork(replica),
+    });
     this.#snapshots = new SnapshotDesk(config, env, {
       replicaOf: (regionId) => this.#replicas.get(regionId),
       isLeaving: (replica) => this.#removed.has(replica),
@@ -159,6 +202,7 @@ export class Shard {
     this.#replicas.set(region.regionId, replica);
     this.#awake.add(replica);
     this.#neighbours.note(region);
+    this.#merges.note(replica);
     if (campaigns) replica.campaign(this.#env.clock.nowMs());
     if (replica.hasWork) this.#busy.add(replica);
     this.#env.events.onRegions([region]);
@@ -177,7 +221,12 @@ export class Shard {
   /** Opens a replica that another worker has put into the store, unless it is open or gone again. */
   openStoredRegion(regionId: number, options: { readonly isNewborn: boolean; readonly campaigns: boolean }): void {
     const record = this.#replicas.has(regionId) ? undefined : loadRegionRecord(this.#env.store, regionId);
-    if (record) this.openRegion(record, options);
+    if (!record) return;
+    this.openRegion(record, options);
+    const replica = this.#replicas.get(regionId)!;
+    const nowMs = this.#env.clock.nowMs();
+    const vote = this.#unknown.take(regionId, nowMs);
+    if (vote) this.#step(replica, vote.wire, vote.fromNode, nowMs);
   }
 
   /**
@@ -185,17 +234,61 @@ export class Shard {
    * False: it is not open here.
    */
   closeRegion(regionId: number): boolean {
+    const replica = this.#detach(regionId);
+    replica?.abandon();
+    return replica !== undefined;
+  }
+
+  #detach(regionId: number): Replica | undefined {
     const replica = this.#replicas.get(regionId);
-    if (!replica) return false;
-    replica.abandon();
+    if (!replica) return undefined;
     this.#busy.delete(replica);
     this.#lagging.delete(replica);
     this.#awake.delete(replica);
     this.#led.delete(regionId);
     this.#neighbours.forget(regionId);
     this.#removed.delete(replica);
+    this.#merges.forget(replica);
+    this.#checks.forget(replica);
     this.#replicas.delete(regionId);
     this.#reports.forget(regionId);
+    return replica;
+  }
+
+  /** Told behind the write. */
+  #noteChanged(regions: readonly Region[], absorbed: readonly number[] = []): void {
+    for (const region of regions) {
+      const replica = this.#replicas.get(region.regionId);
+      if (!replica) continue;
+      this.#neighbours.note(region);
+      this.#merges.note(replica);
+    }
+    this.#env.events.onRegions(regions, absorbed);
+  }
+
+  // --- merges: between the workers of a node -----------------------------------------------------------------------
+
+  /** A target on this node waits for its source, which lives here. */
+  finishRegion(targetId: number, merge: CommitMerge): void {
+    this.#merges.requestFinish(targetId, merge);
+  }
+
+  /** The source of a target that lives here has come to its end. */
+  noteSourceReady(sourceId: number, targetId: number): void {
+    this.#merges.noteSourceReady(sourceId, targetId);
+  }
+
+  /** A region that lived here is part of another one. */
+  noteAbsorbed(regionId: number, successor: Region): void {
+    this.closeRegion(regionId);
+    this.#merges.noteAbsorbed(regionId, successor);
+  }
+
+  /** Lets the replicas of a region that is led here compare their data. False: it is not. */
+  checkConsistency(regionId: number): boolean {
+    const replica = this.#replicas.get(regionId);
+    if (!replica?.isLeader) return false;
+    this.#checks.begin(replica, this.#env.clock.nowMs());
     return true;
   }
 
@@ -236,7 +329,9 @@ export class Shard {
     this.#noteWork(replica);
   }
 
-  #regionNotFound(regionId: number): RegionNotFound {
+  #regionNotFound(regionId: number): MraftError {
+    const merged = this.#merges.errorFor(regionId);
+    if (merged) return merged;
     return new RegionNotFound(`node ${this.#config.nodeId} has no region ${regionId}`, { regionId });
   }
 
@@ -266,7 +361,7 @@ export class Shard {
 
   get hasWork(): boolean {
     const isAwaited = this.#tickDue || this.#inbox.length > 0 || this.#busy.size > 0 || this.#runsAreLeft;
-    return isAwaited || this.#snapshots.hasWork;
+    return isAwaited || this.#snapshots.hasWork || this.#merges.hasWork;
   }
 
   /** Grows with every accepted frame. */
@@ -292,6 +387,7 @@ export class Shard {
     }
     this.#takeFrames(nowMs);
     if (this.#removed.size > 0) this.#destroyRemoved(nowMs);
+    if (this.#merges.hasWork) this.#merges.begin();
     if (this.#tickDue) this.#tick(nowMs);
     const busy = this.#busy;
     this.#busy = new Set();
@@ -338,17 +434,19 @@ export class Shard {
       }
       // What is answered is committed: a crash before the write below only means that the log is replayed. No read of
       // this worker comes before that write.
-      for (const answer of open.answers) answer();
+      for (const answer of open.answers.splice(0)) answer();
       this.#responder.send();
       this.#env.transport.flush();
       open.stage = 'lag';
     }
     if (open.stage === 'lag') {
-      this.#applyLagging(open.nowMs);
+      this.#applyLagging(open);
       open.stage = 'writeApplied';
     }
     if (applied.count > 0) this.#writeApplied(applied);
     for (const tell of this.#batches.written.splice(0)) tell();
+    for (const answer of open.answers.splice(0)) answer();
+    this.#merges.end();
     for (const replica of open.busy) {
       replica.serveReads();
       if (replica.hasWork) this.#busy.add(replica);
@@ -360,7 +458,7 @@ export class Shard {
    * Followers apply behind everything that somebody waits for, so that acknowledgements are not late; in runs, because
    * one run of several entries costs less than several of one; and not much in a turn, so that no turn is long.
    */
-  #applyLagging(nowMs: number): void {
+  #applyLagging({ nowMs, answers }: OpenTurn): void {
     this.#runsAreLeft = false;
     let sizeBytes = 0;
     for (const replica of this.#lagging) {
@@ -369,7 +467,7 @@ export class Shard {
         this.#runsAreLeft = true;
         return;
       }
-      sizeBytes += replica.applyLagging(this.#batches, LIMITS.laggingBytesPerTurn - sizeBytes);
+      sizeBytes += replica.applyLagging(this.#batches, LIMITS.laggingBytesPerTurn - sizeBytes, answers);
       if (!replica.isLagging) this.#lagging.delete(replica);
       if (replica.hasWork) this.#busy.add(replica);
     }
@@ -403,6 +501,8 @@ export class Shard {
 
   #tick(nowMs: number): void {
     this.#tickDue = false;
+    this.#merges.tick(nowMs);
+    this.#checks.tick(nowMs);
     for (const replica of this.#awake) {
       replica.tick(nowMs);
       if (replica.hasWork) this.#busy.add(replica);
@@ -517,10 +617,12 @@ export class Shard {
    */
   #onUnknownRegion(wire: mraft.RaftMessage, fromNode: number): void {
     const { regionId } = wire;
+    if (this.#merges.isLeaving(regionId)) return this.#drop('removedPeer');
     // What this peer promised before is in the store, and it cannot look there now.
     if (this.#snapshots.isInstalling(regionId)) return this.#drop('installing');
     const tombstone = loadTombstone(this.#env.store, regionId);
     if (tombstone !== undefined && wire.to <= tombstone.peerId) return this.#drop('removedPeer');
+    if (this.#unknown.holdsBack(wire, fromNode, this.#env.clock.nowMs())) return this.#drop('unknownRegion');
     try {
       const answer = answerOfNobody(fromWireMessage(wire));
       if (answer) this.#outbox.add(regionId, fromNode, answer);
@@ -723,4 +825,9 @@ export class Shard {
     this.#stats.anomalies++;
     this.#env.events.onAnomaly(what, error, regionId);
   }
+}
+
+/** A key as people can read it in a report. */
+function hex(key: Uint8Array): string {
+  return key.length === 0 ? '(its end)' : Buffer.from(key).toString('hex');
 }

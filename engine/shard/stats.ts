@@ -32,6 +32,8 @@ export interface ShardStats extends SnapshotStats {
   wakeUps: number;
   nodesLost: number;
   anomalies: number;
+  /** Consistency checks that found a replica to differ from its leader. */
+  differences: number;
   dropped: DroppedFrames;
 
   proposals: number;
@@ -74,6 +76,7 @@ export function emptyShardStats(): ShardStats {
     wakeUps: 0,
     nodesLost: 0,
     anomalies: 0,
+    differences: 0,
     ...emptySnapshotStats(),
     dropped: {
       inboxFull: 0,

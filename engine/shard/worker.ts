@@ -10,11 +10,12 @@ import { connectLink, type Link } from '../../rpc/nats/index.ts';
 import { StorageFailure } from '../../rpc/wire/errors.ts';
 import { DEFAULTS } from '../../rpc/wire/limits.ts';
 import { subjects } from '../../rpc/wire/subjects.ts';
+import { decodeCommitMerge } from '../region/absorption.ts';
 import { offerControl } from './control.ts';
 import { EventLoop } from './event-loop.ts';
 import { MainThread } from './main-thread.ts';
 import { PooledCodec } from './pooled-codec.ts';
-import { isLocalOrigin, ownBytes, type FromWorker, type ToWorker, type WorkerTask } from './port-messages.ts';
+import { isLocalOrigin, ownBytes, ownKeys, type FromWorker, type ToWorker, type WorkerTask } from './port-messages.ts';
 import type { ShardEvents, ShardTransport } from './ports.ts';
 import { Shard } from './shard.ts';
 import { watchIdleMemory } from './idle-memory.ts';
@@ -90,6 +91,11 @@ class WorkerThread {
             this.#shard.changeRegion(regionId, epoch, change, (error) => (error ? reject(error) : resolve()));
             this.#loop.wake();
           }),
+        checkConsistency: (regionId) => {
+          const begun = this.#shard.checkConsistency(regionId);
+          this.#loop.wake();
+          return begun;
+        },
         stop: () => this.#stop(),
       },
       controlPort,
@@ -149,6 +155,15 @@ class WorkerThread {
         break;
       case 'openRegion':
         this.#shard.openStoredRegion(message.regionId, message);
+        break;
+      case 'finishRegion':
+        this.#shard.finishRegion(message.targetId, decodeCommitMerge(message.merge));
+        break;
+      case 'sourceReady':
+        this.#shard.noteSourceReady(message.sourceId, message.targetId);
+        break;
+      case 'absorbed':
+        this.#shard.noteAbsorbed(message.regionId, message.successor);
     }
     this.#loop.wake();
   }
@@ -174,7 +189,12 @@ class WorkerThread {
     return {
       onLeader: (regionId, leaderNodeId, term) => this.#post({ kind: 'leader', regionId, leaderNodeId, term }),
       onNode: (nodeId, workers, bootEpoch) => this.#post({ kind: 'node', nodeId, workers, bootEpoch }),
-      onRegions: (regions) => this.#post({ kind: 'regions', regions }),
+      onRegions: (regions, absorbed = []) => this.#post({ kind: 'regions', regions: regions.map(ownKeys), absorbed }),
+      onMergeStep: (target, merge) =>
+        this.#post({ kind: 'mergeStep', target: ownKeys(target), merge: ownBytes(merge) }),
+      onSourceNeeded: (sourceId, targetId, merge) =>
+        this.#post({ kind: 'sourceNeeded', sourceId, targetId, merge: ownBytes(merge) }),
+      onSourceReady: (sourceId, targetId) => this.#post({ kind: 'sourceReady', sourceId, targetId }),
       onNewborn: (regionId, campaigns) => this.#post({ kind: 'newborn', regionId, campaigns }),
       onRegionGone: (regionId) => this.#post({ kind: 'regionGone', regionId }),
       onNodeLost: (lostNodeId) => this.#notice('warn', `node ${lostNodeId} is not heard any more`, { lostNodeId }),

@@ -205,6 +205,11 @@ export function encodeAdminPayload(epoch: EpochNumbers, admin: Uint8Array): Uint
   return target;
 }
 
+/** Whether a payload holds an admin command: a look at two bytes. */
+export function isAdminPayload(payload: Uint8Array): boolean {
+  return payload.length > 2 && payload[2 + payload[1]!] === PAYLOAD_ADMIN;
+}
+
 // --- reading -------------------------------------------------------------------------------------------------------
 
 /** A stretch of the bytes being read; copied into, never replaced, so that walking allocates nothing. */

@@ -146,6 +146,10 @@ export const LIMITS = {
   hashGroups: 48,
   /** Pages of one consistency check that a replica remembers: of a larger region the rest is one page. */
   hashPages: 65_536,
+  /** Regions that are not here and of which is remembered that they were heard of. */
+  unknownRegions: 4096,
+  /** A page of a region whose middle is looked for. */
+  measurePageBytes: 128 * KIB,
   /** Keys that a leader remembers of its recent requests, to find where its traffic halves. */
   sampledKeys: 128,
 

@@ -5,13 +5,15 @@
 
 import { Shard } from '../../engine/shard/shard.ts';
 import type { ShardTransport } from '../../engine/shard/ports.ts';
+import { decodeCommitMerge } from '../../engine/region/absorption.ts';
+import { judgeTarget } from '../../engine/region/merge.ts';
 import { MemoryStore } from '../../engine/store/memory-store.ts';
-import { putRegion } from '../../engine/store/region-records.ts';
+import { loadRegionRecord, putRegion } from '../../engine/store/region-records.ts';
 import { encodeCommand, type Call, type Operation } from '../../rpc/wire/command.ts';
 import { decode, encode, mraft } from '../../rpc/wire/codec.ts';
 import type { RegionChange } from '../../engine/region/admin.ts';
 import type { MraftError } from '../../rpc/wire/errors.ts';
-import type { Region } from '../../rpc/wire/region.ts';
+import type { Epoch, Region } from '../../rpc/wire/region.ts';
 
 export const CLUSTER = 'virtual';
 
@@ -40,15 +42,15 @@ export class VirtualCluster {
   readonly regions: readonly Region[];
   /** A frame for which this answers true is lost. */
   loses: (frame: { to: number; from: number }) => boolean = () => false;
+  /** What leaders of regions that prepared asked for. `carryOnMerges` does what a node's main thread would. */
+  mergeSteps: { nodeId: number; target: Region; merge: Uint8Array }[] = [];
   #network: Frame[] = [];
   #seed: number;
   #nextId = 1;
 
   readonly #hibernateAfterMs: number;
 
-  constructor(
-    options: { nodes?: number; regions?: readonly Region[]; seed?: number; hibernateAfterMs?: number } = {},
-  ) {
+  constructor(options: { nodes?: number; regions?: readonly Region[]; seed?: number; hibernateAfterMs?: number } = {}) {
     this.#hibernateAfterMs = options.hibernateAfterMs ?? 0;
     const ids = Array.from({ length: options.nodes ?? 3 }, (_, i) => i + 1);
     this.#seed = options.seed ?? 1;
@@ -104,7 +106,12 @@ export class VirtualCluster {
         workers: 1,
         bootEpoch: node.bootEpoch,
         tickMs: 50,
-        timings: { electionTimeoutMs: 800, heartbeatMs: 150, maxClockDrift: 0.1, hibernateAfterMs: this.#hibernateAfterMs },
+        timings: {
+          electionTimeoutMs: 800,
+          heartbeatMs: 150,
+          maxClockDrift: 0.1,
+          hibernateAfterMs: this.#hibernateAfterMs,
+        },
       },
       {
         store: node.store,
@@ -115,7 +122,12 @@ export class VirtualCluster {
           onLeader: () => {},
           onNode: () => {},
           onNodeLost: () => {},
-          onRegions: () => {},
+          onRegions: (regions, absorbed = []) => {
+            for (const regionId of absorbed) shard.noteAbsorbed(regionId, regions[0]!);
+          },
+          onMergeStep: (target, merge) => this.mergeSteps.push({ nodeId: node.nodeId, target, merge }),
+          onSourceNeeded: () => {},
+          onSourceReady: () => {},
           onNewborn: (regionId, campaigns) => shard.openStoredRegion(regionId, { isNewborn: true, campaigns }),
           onRegionGone: () => {},
           onAnomaly: (what, error) => node.anomalies.push(`${what}: ${error?.code} ${error?.message}`),
@@ -170,6 +182,21 @@ export class VirtualCluster {
     throw new Error('the cluster does not come to rest');
   }
 
+  /** So many turns of one node, or deliveries of what is on its way, and no more. */
+  steps(count: number): void {
+    for (let step = 0; step < count; step++) {
+      const busy = [...this.nodes.values()].find((node) => node.up && node.shard.hasWork);
+      if (busy) {
+        busy.shard.turn();
+        continue;
+      }
+      const frame = this.#network.shift();
+      if (!frame) return;
+      const target = this.node(frame.to);
+      if (target.up && !this.loses(frame)) target.shard.receivePeerFrame(frame.bytes, frame.from);
+    }
+  }
+
   /** Lets time pass in ticks. */
   pass(ms: number): void {
     for (const end = this.nowMs + ms; this.nowMs < end;) {
@@ -212,6 +239,48 @@ export class VirtualCluster {
     return outcome;
   }
 
+  // --- split and merge ---------------------------------------------------------------------------------------------
+
+  /** Changes a region where it is led, and lets the cluster come to rest; the error's code, or `done`. */
+  administer(regionId: number, command: mraft.IAdminCommand, epoch?: Epoch): string {
+    const leader = this.elect(regionId);
+    let outcome = 'pending';
+    const current = epoch ?? leader.shard.regionStatus(regionId)!.region.epoch;
+    leader.shard.changeRegion(regionId, current, { kind: 'admin', command }, (error) => {
+      outcome = error?.code ?? 'done';
+    });
+    this.settle();
+    return outcome;
+  }
+
+  /** Asks targets to commit, and tells sources to go on whose target has moved on; answers what was done. */
+  carryOnMerges(): string[] {
+    return this.mergeSteps.splice(0).map(({ nodeId, target, merge }) => this.#carryOn(nodeId, target, merge));
+  }
+
+  #carryOn(nodeId: number, target: Region, merge: Uint8Array): string {
+    const { source, commit } = decodeCommitMerge(merge);
+    const leader = this.leader(target.regionId);
+    let outcome = 'pending';
+    if (leader) {
+      const command = { commitMerge: decode(mraft.CommitMerge, merge) };
+      leader.shard.changeRegion(target.regionId, target.epoch, { kind: 'admin', command }, (error) => {
+        outcome = error?.code ?? 'done';
+      });
+      this.settle();
+    }
+    if (outcome === 'done') return outcome;
+    for (const { store, up } of this.nodes.values()) {
+      const record = loadRegionRecord(store, target.regionId);
+      if (!up || !record || judgeTarget(source, target, record) !== 'movedOn') continue;
+      const command = { rollbackMerge: { commit } };
+      this.node(nodeId).shard.changeRegion(source.regionId, source.epoch, { kind: 'admin', command }, () => {});
+      this.settle();
+      return 'rolled back';
+    }
+    return outcome;
+  }
+
   // --- requests ----------------------------------------------------------------------------------------------------
 
   send(nodeId: number, request: mraft.IRequest): number {
@@ -230,9 +299,19 @@ export class VirtualCluster {
     return this.node(nodeId).responses.get(id);
   }
 
-  write(nodeId: number, operation: Operation, options: { session?: string; seq?: number; floor?: number } = {}) {
+  /** `to`: the region and epoch that the request names, if they are not those of the beginning. */
+  write(
+    nodeId: number,
+    operation: Operation,
+    options: { session?: string; seq?: number; floor?: number } = {},
+    to: Pick<mraft.IRequest, 'regionId' | 'epoch'> = {},
+  ) {
+    return this.ask(nodeId, { ...to, write: this.command(operation, options) });
+  }
+
+  command(operation: Operation, options: { session?: string; seq?: number; floor?: number } = {}): Uint8Array {
     const calls: Call[] = [{ seq: options.seq ?? 0, operation }];
-    return this.ask(nodeId, { write: encodeCommand(text(options.session ?? ''), options.floor ?? 0, calls) });
+    return encodeCommand(text(options.session ?? ''), options.floor ?? 0, calls);
   }
 
   put(nodeId: number, key: string, value: string, options?: { session?: string; seq?: number; floor?: number }) {

@@ -7,6 +7,7 @@
 
 import { RouteTable } from '../../engine/node/route-table.ts';
 import { EventLoop, type LoopTimers } from '../../engine/shard/event-loop.ts';
+import { decodeCommitMerge } from '../../engine/region/absorption.ts';
 import type { ShardEnvironment } from '../../engine/shard/ports.ts';
 import { RangeLedger } from '../../engine/shard/range-ledger.ts';
 import { Shard } from '../../engine/shard/shard.ts';
@@ -263,22 +264,37 @@ export class VirtualWorker implements Turn {
     this.#world.at(this.#nowMs + THREAD_HOP_MS, () => this.process.worker(worker)?.receive(frame, fromNode, origin));
   }
 
+  /** What the node's main thread tells the worker where a region lives. */
+  #later(regionId: number, act: (worker: VirtualWorker) => void): void {
+    this.#world.at(this.#nowMs + THREAD_HOP_MS, () => {
+      const worker = this.process.workerOf(regionId);
+      if (!worker) return;
+      act(worker);
+      worker.wake();
+    });
+  }
+
   #events(): ShardEnvironment['events'] {
     const { process } = this;
     return {
       onLeader: (regionId, leaderNodeId, term) => process.routes.noteLeader(regionId, leaderNodeId, term),
       onNodeLost: () => {},
       onNode: (nodeId, workers) => process.routes.noteNode(nodeId, workers),
-      onRegions: (regions) => {
+      onRegions: (regions, absorbed = []) => {
         process.ledger.note(regions);
         for (const region of regions) process.routes.learn(region);
+        for (const regionId of absorbed) {
+          process.ledger.remove(regionId);
+          this.#later(regionId, (worker) => worker.shard.noteAbsorbed(regionId, regions[0]!));
+        }
       },
+      onSourceNeeded: (sourceId, targetId, merge) =>
+        this.#later(sourceId, (worker) => worker.shard.finishRegion(targetId, decodeCommitMerge(merge))),
+      onSourceReady: (sourceId, targetId) =>
+        this.#later(targetId, (worker) => worker.shard.noteSourceReady(sourceId, targetId)),
+      onMergeStep: () => {},
       onNewborn: (regionId, campaigns) => {
-        this.#world.at(this.#nowMs + THREAD_HOP_MS, () => {
-          const worker = process.workerOf(regionId);
-          worker?.shard.openStoredRegion(regionId, { isNewborn: true, campaigns });
-          worker?.wake();
-        });
+        this.#later(regionId, (worker) => worker.shard.openStoredRegion(regionId, { isNewborn: true, campaigns }));
       },
       onRegionGone: (regionId) => process.ledger.remove(regionId),
       onAnomaly: (what, error, regionId) => {
