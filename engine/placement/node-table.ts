@@ -147,7 +147,7 @@ export class NodeTable {
   }
 
   setLabels(node: PlacementNode, labels: Labels): void {
-    node.labels = labels;
+    node.labels = { ...labels };
     node.location = this.spreadBy.map((name) => this.internLabel(labels[name] ?? ''));
   }
 

@@ -1,7 +1,7 @@
 /**
  * Nodes that do much more than the others give hot regions away: the lead where a follower has room, else the replica. It
- * leaves the numbers of leaders and the fill of nodes within what the other balancers tolerate (a cold region comes back
- * in exchange where it must), so that nobody undoes it; and a node counts as hot only after several rounds in a row.
+ * leaves the numbers of leaders and the fill of nodes within what the other balancers tolerate (a cold region comes back in
+ * exchange where it must), so that nobody undoes it; and a node counts as hot only after several rounds in a row.
  */
 
 import type { PlacementNode } from '../node-table.ts';
@@ -101,7 +101,7 @@ function giveLead(
   const inExchange = new Map<PlacementNode, Proposal>();
   const to = round.chooseLeader(slot, (node) => {
     if (!helps(source, node, moved, limits)) return false;
-    if (keepsEven(source, node, limits)) return true;
+    if (keepsEven(source, node, limits.leaders)) return true;
     const cold = coldFor(round, source, node, moved);
     if (cold) inExchange.set(node, cold);
     return cold !== undefined;
@@ -113,8 +113,8 @@ function giveLead(
 }
 
 /** Whether one leader more there and one less here leaves both as even as leaders have to be. */
-function keepsEven(source: PlacementNode, to: PlacementNode, limits: HotLimits): boolean {
-  return to.futureLeaders + 1 - (source.futureLeaders - 1) <= limits.leaders;
+function keepsEven(source: PlacementNode, to: PlacementNode, tolerance: number): boolean {
+  return to.futureLeaders + 1 - (source.futureLeaders - 1) <= tolerance;
 }
 
 /** A cold region that `to` leads and `source` can lead instead. */
@@ -139,19 +139,50 @@ function giveReplica(
   if (!round.hasReceivers || !round.maySend(slot)) return undefined;
   const moved = round.model.loadOf(slot, leads);
   const weight = replicaWeight(round.model, slot);
+  // Beyond what is tolerated by as much again: then the balancer of replicas sends cold ones back.
+  const fillsEven = (node: PlacementNode): boolean =>
+    node.futureFill + weight / node.weight - (source.futureFill - weight / source.weight) <= 2 * limits.fill;
+  const inExchange = new Map<PlacementNode, Proposal>();
   const comes = round.chooseTarget(slot, {
     leaving: source.slot,
     prefer: 'load',
     leastSpread: spreadOf(round.model, slot, source, source.slot),
-    accept: (node) =>
-      helps(source, node, moved, limits) &&
-      (!leads || keepsEven(source, node, limits)) &&
-      node.futureFill + weight / node.weight - (source.futureFill - weight / source.weight) <= limits.fill,
+    accept: (node) => {
+      if (!helps(source, node, moved, limits)) return false;
+      const leadsEven = !leads || keepsEven(source, node, limits.leaders);
+      if (leadsEven && fillsEven(node)) return true;
+      const cold =
+        (fillsEven(node) && coldFor(round, source, node, moved)) ||
+        coldReplicaFor(round, source, node, leads && !leadsEven, moved);
+      if (cold) inExchange.set(node, cold);
+      return cold !== undefined;
+    },
   });
   if (!comes) return undefined;
-  const leader = leads ? { leader: comes.nodeId } : {};
-  const nodes = { goes: source.slot, comes, ...leader };
-  return [round.exchange(slot, nodes, 'hot-region', describe(round, slot, source))];
+  const nodes = { goes: source.slot, comes, ...(leads && { leader: comes.nodeId }) };
+  const proposal = round.exchange(slot, nodes, 'hot-region', describe(round, slot, source));
+  const back = inExchange.get(comes);
+  return back ? [proposal, back] : [proposal];
+}
+
+/** A cold replica of `from`, with the lead if `leads`, that `source` can take over. */
+function coldReplicaFor(
+  round: Round,
+  source: PlacementNode,
+  from: PlacementNode,
+  leads: boolean,
+  moved: number,
+): Proposal | undefined {
+  const { model } = round;
+  for (const slot of round.sample(leads ? from.leaders : from.replicas, SWAP_SAMPLE)) {
+    if (model.regions.peerOnNode(slot, source.slot) !== undefined || !round.isSound(slot)) continue;
+    if (!leads && model.regions.leader[slot] === from.slot) continue;
+    if (model.loadOf(slot, leads) * 4 > moved) continue;
+    if (spreadOf(model, slot, source, from.slot) < spreadOf(model, slot, from, from.slot)) continue;
+    const nodes = { goes: from.slot, comes: source, ...(leads && { leader: source.nodeId }) };
+    return round.exchange(slot, nodes, 'hot-region', `in exchange for a hot region of node ${source.nodeId}`);
+  }
+  return undefined;
 }
 
 function describe(round: Round, slot: number, source: PlacementNode): string {

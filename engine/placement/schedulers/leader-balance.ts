@@ -1,6 +1,7 @@
 /**
  * Leaders evenly over the nodes, by number; among regions that would serve equally, the one that evens out the load.
- * A leader moves only where the difference stays on the same side afterwards, so that none moves back.
+ * A leader moves only where the difference stays on the same side afterwards, so that none moves back. A hot region goes
+ * to a node that is busy already only when the numbers are far apart, or it would be sent on at once.
  */
 
 import type { PlacementNode } from '../node-table.ts';
@@ -57,7 +58,7 @@ function giveLeader(round: Round, source: PlacementNode, tolerance: number): Pro
   let best: Choice | undefined;
   for (const slot of round.sample(source.leaders, SAMPLE)) {
     if (!round.isReady(slot)) continue;
-    const to = round.chooseLeader(slot, (node) => source.futureLeaders - node.futureLeaders > tolerance);
+    const to = round.chooseLeader(slot, (node) => isUseful(round, slot, source, node, tolerance));
     if (to) best = better(best, choice(round, slot, source, to));
   }
   return best && proposalOf(round, best);
@@ -70,10 +71,16 @@ function takeLeader(round: Round, target: PlacementNode, tolerance: number): Pro
     const at = regions.peerOnNode(slot, target.slot);
     if (at === undefined || !regions.isFit(at) || !round.isReady(slot)) continue;
     const from = nodes.at(regions.leader[slot] as number);
-    if (from === target || from.futureLeaders - target.futureLeaders <= tolerance) continue;
+    if (from === target || !isUseful(round, slot, from, target, tolerance)) continue;
     if (round.mayTransfer(from)) best = better(best, choice(round, slot, from, target));
   }
   return best && proposalOf(round, best);
+}
+
+function isUseful(round: Round, slot: number, from: PlacementNode, to: PlacementNode, tolerance: number): boolean {
+  const difference = from.futureLeaders - to.futureLeaders;
+  if (difference <= tolerance) return false;
+  return difference > 2 * tolerance + 2 || !round.isHot(slot) || to.futureLoad < from.futureLoad;
 }
 
 function choice(round: Round, slot: number, from: PlacementNode, to: PlacementNode): Choice {
