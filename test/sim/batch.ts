@@ -12,8 +12,19 @@ const SEEDS_AT_ONCE = 4;
 
 export type ProfileChoice = Profile | 'mixed';
 export const PROFILE_CHOICES: readonly ProfileChoice[] = [...PROFILES, 'mixed'];
-/** Half of the seeds with everything, the others with one kind of fault. */
-const MIXED: readonly Profile[] = ['default', 'network', 'default', 'disk', 'default', 'process', 'default', 'calm'];
+/** Some of the seeds with every fault, some with one kind, the others with regions that change. */
+const MIXED: readonly Profile[] = [
+  'default',
+  'network',
+  'changes',
+  'disk',
+  'default',
+  'process',
+  'default',
+  'calm',
+  'changes',
+  'default',
+];
 
 export function profileOf(choice: ProfileChoice, seed: number): Profile {
   return choice === 'mixed' ? MIXED[seed % MIXED.length]! : choice;

@@ -2,7 +2,7 @@
 
 import { Random } from './random.ts';
 
-export const PROFILES = ['default', 'network', 'disk', 'process', 'calm'] as const;
+export const PROFILES = ['default', 'network', 'disk', 'process', 'calm', 'changes', 'regions'] as const;
 export type Profile = (typeof PROFILES)[number];
 
 /** Each is 0 where the fault is off. `every` is the mean time between two such faults in the cluster, in milliseconds. */
@@ -55,6 +55,12 @@ export interface Faults {
   // --- operators
   transferEvery: number;
   handOverEvery: number;
+
+  // --- placement
+  /** Peers come, go, are promoted, demoted and replaced, one by one or through joint configurations. */
+  membershipEvery: number;
+  splitEvery: number;
+  mergeEvery: number;
 }
 
 export type Fault = keyof Faults;
@@ -93,6 +99,8 @@ export interface SimConfig {
   readonly hotKey: number;
   /** Limits of production, or so small ones that everything is cut into parts, waits and is read back from the store. */
   readonly smallLimits: boolean;
+  /** Logs are cut after a few entries, so that whoever is away for a moment needs a snapshot. */
+  readonly shortLogs: boolean;
   /** Share of calls that are reads, and how fresh they are asked to be. */
   readonly reads: number;
   readonly leaseReads: number;
@@ -127,6 +135,9 @@ export const NO_FAULTS: Readonly<Faults> = {
   wildClockEvery: 0,
   transferEvery: 0,
   handOverEvery: 0,
+  membershipEvery: 0,
+  splitEvery: 0,
+  mergeEvery: 0,
 };
 
 type Draw = (random: Random, electionTimeoutMs: number) => number;
@@ -176,6 +187,9 @@ const OPERATORS: Partial<Record<Fault, Draw>> = {
 /** A node is out of a run for good; never more than one, and none where the others are no majority. */
 const LOSSES: Partial<Record<Fault, Draw>> = { amnesiaEvery: every(2, 12), wipeEvery: every(4, 20) };
 
+const MEMBERSHIP: Partial<Record<Fault, Draw>> = { membershipEvery: every(0.5, 4) };
+const RANGES: Partial<Record<Fault, Draw>> = { splitEvery: every(0.7, 5), mergeEvery: every(0.7, 5) };
+
 /** How likely a fault is on, where its profile has it. */
 const SHARE_OF_SEEDS = 0.25;
 /** Faults that leave little to be checked are on in few seeds, those that part logs in more. */
@@ -202,8 +216,16 @@ function menuOf(profile: Profile): Partial<Record<Fault, Draw>> {
     case 'calm':
       return {};
     case 'default':
+    case 'changes':
+    case 'regions':
       return { ...NETWORK, ...DISK, ...PROCESS, ...OPERATORS };
   }
+}
+
+/** What happens to regions themselves; the first of its profile always does. */
+function changesOf(profile: Profile): Partial<Record<Fault, Draw>> {
+  if (profile === 'changes') return MEMBERSHIP;
+  return profile === 'regions' ? { ...RANGES, ...MEMBERSHIP } : {};
 }
 
 /** The configuration of a seed. */
@@ -216,7 +238,7 @@ export function drawConfig(seed: number, profile: Profile): SimConfig {
   const durationMs = Math.round(random.between(12, 25) * electionTimeoutMs);
   const callsAtOnce = random.pick([1, 2, 4, 8]);
   const operations = random.pick([50, 100, 200]);
-  const faults = { ...NO_FAULTS };
+  const faults: Record<Fault, number> = { ...NO_FAULTS };
   const drawFaults = (menu: Partial<Record<Fault, Draw>>, from: Random): void => {
     for (const [fault, draw] of Object.entries(menu) as [Fault, Draw][]) {
       const isOn = from.chance(OTHER_SHARES[fault] ?? SHARE_OF_SEEDS);
@@ -226,8 +248,11 @@ export function drawConfig(seed: number, profile: Profile): SimConfig {
   };
   drawFaults(menuOf(profile), random);
   // From a stream of their own: seeds without them are what they were before there were such faults.
-  if (profile !== 'network' && profile !== 'calm') drawFaults(LOSSES, random.stream(`losses ${profile}`));
-  return {
+  const changes = random.stream(`changes ${profile}`);
+  const isChanging = profile === 'changes' || profile === 'regions';
+  if (isChanging) drawChanges(faults, profile, changes, electionTimeoutMs);
+  else if (profile !== 'network' && profile !== 'calm') drawFaults(LOSSES, random.stream(`losses ${profile}`));
+  const config: SimConfig = {
     seed,
     profile,
     nodes,
@@ -253,10 +278,38 @@ export function drawConfig(seed: number, profile: Profile): SimConfig {
     thinkMs: Math.round((durationMs * random.pick([0.3, 0.6, 1])) / operations),
     hotKey: callsAtOnce > 2 ? 0 : random.pick([0, 0.3, 0.7]),
     smallLimits: random.chance(0.5),
+    shortLogs: false,
     reads: random.pick([0.2, 0.4, 0.6]),
     leaseReads: random.pick([0, 0.3, 0.7]),
     healMajorityOnly: random.chance(0.25),
     faults,
+  };
+  return isChanging ? { ...config, ...drawRoom(changes, electionTimeoutMs) } : config;
+}
+
+function drawChanges(
+  faults: Record<Fault, number>,
+  profile: Profile,
+  random: Random,
+  electionTimeoutMs: number,
+): void {
+  for (const [at, [fault, draw]] of (Object.entries(changesOf(profile)) as [Fault, Draw][]).entries()) {
+    const isOn = random.chance(0.7);
+    const value = draw(random, electionTimeoutMs);
+    if (isOn || at === 0) faults[fault] = value;
+  }
+}
+
+/** Nodes for peers to go to, and time for changes of several steps. Whom a majority is of is not known beforehand. */
+function drawRoom(random: Random, electionTimeoutMs: number): Partial<SimConfig> {
+  const nodes = random.pick([2, 3, 4, 5, 5]);
+  return {
+    nodes,
+    replicas: Math.min(nodes, random.pick([1, 3, 3, 3])),
+    regions: random.pick([1, 1, 2, 3]),
+    durationMs: Math.round(random.between(15, 35) * electionTimeoutMs),
+    shortLogs: random.chance(0.7),
+    healMajorityOnly: false,
   };
 }
 

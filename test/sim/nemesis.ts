@@ -2,6 +2,7 @@
 
 import type { Fault, SimConfig } from './config.ts';
 import { partyOfClient, type Party } from './network.ts';
+import { Placement } from './placement.ts';
 import type { VirtualNode } from './process.ts';
 import type { Random } from './random.ts';
 import type { World } from './world.ts';
@@ -9,6 +10,7 @@ import type { World } from './world.ts';
 export class Nemesis {
   readonly #world: World;
   readonly #config: SimConfig;
+  readonly placement: Placement;
   #stopped = false;
   /** The leader that was cut off last. */
   #cutOff = 0;
@@ -20,6 +22,7 @@ export class Nemesis {
   constructor(world: World) {
     this.#world = world;
     this.#config = world.config;
+    this.placement = new Placement(world);
   }
 
   start(): void {
@@ -43,6 +46,9 @@ export class Nemesis {
       wildClockEvery: (random) => this.#upsetClock(random),
       transferEvery: (random) => this.#transfer(random),
       handOverEvery: (random) => this.#handOver(random),
+      membershipEvery: (random) => this.placement.changeMembership(random),
+      splitEvery: (random) => this.placement.split(random),
+      mergeEvery: (random) => this.placement.merge(random),
     };
     for (const [fault, make] of Object.entries(makers) as [Fault, (random: Random) => void][]) {
       const everyMs = this.#config.faults[fault];
@@ -68,21 +74,8 @@ export class Nemesis {
 
   /** Every other time one that leads: what happens to leaders is more telling. */
   #anyNode(random: Random): VirtualNode {
-    const leads = random.chance(0.5) ? this.#leaderOf(random.pick(this.#world.regions).regionId) : undefined;
+    const leads = random.chance(0.5) ? this.#world.leaderOf(random.pick(this.#world.currentRegions).regionId) : undefined;
     return leads ?? random.pick(this.#world.nodes);
-  }
-
-  /** Of several that believe to lead, the latest elected. */
-  #leaderOf(regionId: number): VirtualNode | undefined {
-    let latest: VirtualNode | undefined;
-    let term = 0;
-    for (const node of this.#world.nodes) {
-      const raft = node.process?.workerOf(regionId)?.shard.regionStatus(regionId)?.raft;
-      if (raft?.role !== 'leader' || raft.term <= term) continue;
-      latest = node;
-      term = raft.term;
-    }
-    return latest;
   }
 
   get #clients(): Party[] {
@@ -125,7 +118,7 @@ export class Nemesis {
   }
 
   #cutOffLeader(random: Random): void {
-    const leader = this.#leaderOf(random.pick(this.#world.regions).regionId);
+    const leader = this.#world.leaderOf(random.pick(this.#world.currentRegions).regionId);
     if (!leader || leader.nodeId === this.#cutOff) return;
     // The one before comes back, so that there is a majority for the next and its own tail is overwritten.
     this.#joinLast();
@@ -214,7 +207,7 @@ export class Nemesis {
   /** Cuts one follower off from its leader, and meanwhile restarts the others. */
   #testPromises(random: Random): void {
     const { electionTimeoutMs } = this.#config;
-    const leader = this.#leaderOf(random.pick(this.#world.regions).regionId);
+    const leader = this.#world.leaderOf(random.pick(this.#world.currentRegions).regionId);
     const [candidate, ...others] = random.sample(
       this.#world.nodes.filter((node) => node !== leader),
       this.#world.nodes.length,
@@ -281,7 +274,7 @@ export class Nemesis {
   // --- operators -----------------------------------------------------------------------------------------------------
 
   #transfer(random: Random): void {
-    const region = random.pick(this.#world.regions);
+    const region = random.pick(this.#world.currentRegions);
     const target = random.pick(region.peers).nodeId;
     // Sometimes the word comes so late that the leader has given the hand-over up.
     const lateMs = random.chance(0.3) ? random.between(0.9, 1.9) * this.#config.electionTimeoutMs : 0;
@@ -312,6 +305,7 @@ export class Nemesis {
   /** Heals everything, or a random majority: the others stay down or cut off. Returns the nodes that are well. */
   heal(): VirtualNode[] {
     this.#stopped = true;
+    this.placement.stop();
     const world = this.#world;
     world.network.heal();
     world.stallShare = 0;

@@ -4,6 +4,7 @@
  */
 
 import { LIMITS } from '../../rpc/wire/limits.ts';
+import type { SimConfig } from './config.ts';
 import type { Random } from './random.ts';
 
 type Limits = { -readonly [K in keyof typeof LIMITS]: number };
@@ -11,10 +12,24 @@ type Limits = { -readonly [K in keyof typeof LIMITS]: number };
 const PRODUCTION: Readonly<Limits> = { ...LIMITS };
 
 /** Sets the limits of a run; all runs of a process share them, so each run begins with this. */
-export function setLimits(small: boolean, random: Random): void {
+export function setLimits({ smallLimits, shortLogs, electionTimeoutMs }: SimConfig, random: Random): void {
   const limits = LIMITS as unknown as Limits;
   Object.assign(limits, PRODUCTION);
-  if (!small) return;
+  if (smallLimits) cutEverything(limits, random);
+  if (shortLogs) cutLogs(limits, random.stream('logs'));
+  // In the measure of a run: production's seconds outlast its faults.
+  limits.snapshotResendMs = electionTimeoutMs / 2;
+  limits.snapshotIdleMs = electionTimeoutMs * 4;
+  limits.snapshotRetryMs = electionTimeoutMs / 4;
+}
+
+function cutLogs(limits: Limits, random: Random): void {
+  limits.logKeepEntries = random.pick([1, 3, 10]);
+  limits.logForceEntries = limits.logKeepEntries * random.pick([2, 4, 8]);
+  limits.logDeletesPerBatch = random.pick([1, 3, 100]);
+}
+
+function cutEverything(limits: Limits, random: Random): void {
   limits.appendBytes = random.pick([64, 200, 600]);
   limits.inflightAppends = random.pick([1, 2, 4]);
   limits.inflightAppendBytes = random.pick([200, 1_000, 4_000]);
@@ -36,4 +51,11 @@ export function setLimits(small: boolean, random: Random): void {
   limits.regionPendingReads = random.pick([2, 8]);
   limits.logTermRuns = random.pick([1, 2, 4]);
   limits.inboxFrames = random.pick([8, 32, 200]);
+  const snapshots = random.stream('snapshots');
+  limits.snapshotChunkBytes = snapshots.pick([20, 100, 1_000]);
+  limits.snapshotChunkEntries = snapshots.pick([1, 3, 20]);
+  limits.snapshotWindowChunks = snapshots.pick([1, 2, 8]);
+  limits.snapshotInstallBytesPerTurn = snapshots.pick([1, 50, 1_000]);
+  limits.snapshotsSent = snapshots.pick([1, 2]);
+  limits.snapshotsReceived = snapshots.pick([1, 2]);
 }

@@ -50,7 +50,7 @@ export class World implements NodeSurroundings, ClientSurroundings {
     this.config = config;
     this.#onTrace = onTrace;
     this.random = new Random(config.seed, 'world');
-    setLimits(config.smallLimits, this.random.stream('limits'));
+    setLimits(config, this.random.stream('limits'));
     this.#stallRandom = this.random.stream('stalls');
     this.stallShare = config.faults.stalls;
     this.network = new VirtualNetwork(this.queue, this.random.stream('network'), config.latencyMs, config.faults);
@@ -81,6 +81,24 @@ export class World implements NodeSurroundings, ClientSurroundings {
 
   node(nodeId: number): VirtualNode {
     return this.nodes[nodeId - 1]!;
+  }
+
+  /** Those that exist now, as the newest replicas know them. */
+  get currentRegions(): Region[] {
+    return this.safety.newestRegions();
+  }
+
+  /** Of several that believe to lead, the latest elected. */
+  leaderOf(regionId: number): VirtualNode | undefined {
+    let latest: VirtualNode | undefined;
+    let term = 0;
+    for (const node of this.nodes) {
+      const raft = node.process?.workerOf(regionId)?.shard.regionStatus(regionId)?.raft;
+      if (raft?.role !== 'leader' || raft.term <= term) continue;
+      latest = node;
+      term = raft.term;
+    }
+    return latest;
   }
 
   at(ms: number, run: () => void): void {
