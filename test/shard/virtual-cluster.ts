@@ -7,13 +7,14 @@ import { Shard } from '../../engine/shard/shard.ts';
 import type { ShardTransport } from '../../engine/shard/ports.ts';
 import { decodeCommitMerge } from '../../engine/region/absorption.ts';
 import { judgeTarget } from '../../engine/region/merge.ts';
+import { RangeLedger } from '../../engine/shard/range-ledger.ts';
 import { MemoryStore } from '../../engine/store/memory-store.ts';
-import { loadRegionRecord, putRegion } from '../../engine/store/region-records.ts';
+import { listRegionRecords, listRegions, loadRegionRecord, putRegion } from '../../engine/store/region-records.ts';
 import { encodeCommand, type Call, type Operation } from '../../rpc/wire/command.ts';
 import { decode, encode, mraft } from '../../rpc/wire/codec.ts';
 import type { RegionChange } from '../../engine/region/admin.ts';
 import type { MraftError } from '../../rpc/wire/errors.ts';
-import type { Epoch, Region } from '../../rpc/wire/region.ts';
+import { containsKey, type Epoch, type Region } from '../../rpc/wire/region.ts';
 
 export const CLUSTER = 'virtual';
 
@@ -45,6 +46,8 @@ export class VirtualCluster {
   /** What leaders of regions that prepared asked for. `carryOnMerges` does what a node's main thread would. */
   mergeSteps: { nodeId: number; target: Region; merge: Uint8Array }[] = [];
   #network: Frame[] = [];
+  /** What nodes' main threads have to tell their workers. */
+  #betweenTurns: (() => void)[] = [];
   #seed: number;
   #nextId = 1;
 
@@ -98,6 +101,8 @@ export class VirtualCluster {
       forwardRequests: () => {},
       flush: () => {},
     };
+    const ledger = new RangeLedger();
+    ledger.note(listRegions(node.store));
     const shard = new Shard(
       {
         cluster: CLUSTER,
@@ -118,18 +123,29 @@ export class VirtualCluster {
         clock: { nowMs: () => this.nowMs },
         random: () => this.#random(),
         transport,
+        ranges: {
+          claim: ({ region, absorbed }, done) => {
+            const { conflicts } = ledger.claim(region);
+            const gone = conflicts.filter((regionId) => absorbed.some((one) => one.regionId === regionId));
+            this.#betweenTurns.push(() => gone.forEach((regionId) => shard.destroyRegion(regionId)));
+            done(conflicts.length === 0);
+          },
+          release: (regionId) => ledger.release(regionId),
+        },
         events: {
           onLeader: () => {},
           onNode: () => {},
           onNodeLost: () => {},
           onRegions: (regions, absorbed = []) => {
+            ledger.note(regions);
+            for (const regionId of absorbed) ledger.remove(regionId);
             for (const regionId of absorbed) shard.noteAbsorbed(regionId, regions[0]!);
           },
           onMergeStep: (target, merge) => this.mergeSteps.push({ nodeId: node.nodeId, target, merge }),
           onSourceNeeded: () => {},
           onSourceReady: () => {},
           onNewborn: (regionId, campaigns) => shard.openStoredRegion(regionId, { isNewborn: true, campaigns }),
-          onRegionGone: () => {},
+          onRegionGone: (regionId) => ledger.remove(regionId),
           onAnomaly: (what, error) => node.anomalies.push(`${what}: ${error?.code} ${error?.message}`),
         },
       },
@@ -163,6 +179,7 @@ export class VirtualCluster {
   settle(): void {
     for (let round = 0; round < 10_000; round++) {
       let moved = false;
+      for (const act of this.#betweenTurns.splice(0)) act();
       for (const node of this.nodes.values()) {
         while (node.up && node.shard.hasWork) {
           node.shard.turn();
@@ -258,6 +275,14 @@ export class VirtualCluster {
     return this.mergeSteps.splice(0).map(({ nodeId, target, merge }) => this.#carryOn(nodeId, target, merge));
   }
 
+  /** Lets a test ask the targets in its own way. */
+  askTargets(ask: (leader: VirtualNode, target: Region, command: mraft.IAdminCommand) => void): void {
+    for (const { target, merge } of this.mergeSteps.splice(0)) {
+      const leader = this.leader(target.regionId);
+      if (leader) ask(leader, target, { commitMerge: decode(mraft.CommitMerge, merge) });
+    }
+  }
+
   #carryOn(nodeId: number, target: Region, merge: Uint8Array): string {
     const { source, commit } = decodeCommitMerge(merge);
     const leader = this.leader(target.regionId);
@@ -271,7 +296,9 @@ export class VirtualCluster {
     }
     if (outcome === 'done') return outcome;
     for (const { store, up } of this.nodes.values()) {
-      const record = loadRegionRecord(store, target.regionId);
+      const record =
+        loadRegionRecord(store, target.regionId) ??
+        listRegionRecords(store).find(({ region }) => containsKey(region, target.startKey));
       if (!up || !record || judgeTarget(source, target, record) !== 'movedOn') continue;
       const command = { rollbackMerge: { commit } };
       this.node(nodeId).shard.changeRegion(source.regionId, source.epoch, { kind: 'admin', command }, () => {});

@@ -1,0 +1,404 @@
+/** Merges, on production code with a virtual clock and network: through crashes, lags and changes of leaders. */
+
+import type { mraft } from '../../rpc/wire/codec.ts';
+import { containsKey, toWireRegion, type Region } from '../../rpc/wire/region.ts';
+import { listRegionRecords, listRegions, loadTombstone } from '../../engine/store/region-records.ts';
+import { logRange, sessionRange } from '../../engine/store/keys.ts';
+import { seededRandom } from '../linearizability/random-history.ts';
+import { assert, suite } from '../harness.ts';
+import { VirtualCluster, text, type VirtualNode } from './virtual-cluster.ts';
+
+const test = suite('merge of regions', { timeoutMs: 120_000 });
+
+const LEFT = 2;
+const RIGHT = 3;
+const MERGE_WAIT_MS = 1_200;
+
+const splitAt = (key: string, id: number): mraft.IAdminCommand => ({
+  split: { splitKey: text(key), childRegionId: id, childPeerIds: [id * 10 + 1, id * 10 + 2, id * 10 + 3] },
+});
+
+/** Two regions, parted at 'm', that all nodes know of. */
+function parted(seed = 1): VirtualCluster {
+  const cluster = new VirtualCluster({ seed });
+  cluster.elect();
+  cluster.settle();
+  put(cluster, 'a', 'left', 1);
+  put(cluster, 'x', 'right', 2);
+  assert.is(cluster.administer(LEFT, splitAt('m', RIGHT)), 'done');
+  cluster.pass(500);
+  return cluster;
+}
+
+const prepare = (cluster: VirtualCluster, sourceId: number, targetId: number): string =>
+  cluster.administer(sourceId, { prepareMerge: { target: toWireRegion(cluster.region(targetId)) } });
+
+/** The region that holds a key, as the node with the newest descriptor has it. */
+function regionAt(cluster: VirtualCluster, key: string): Region {
+  const found = [...cluster.nodes.values()]
+    .filter((node) => node.up)
+    .flatMap((node) => listRegions(node.store))
+    .filter((region) => containsKey(region, text(key)))
+    .sort((a, b) => b.epoch.version - a.epoch.version || b.epoch.confVersion - a.epoch.confVersion)[0];
+  return found!;
+}
+
+/** Writes as a client does: again, by what it is told, under the same sequence. */
+function put(cluster: VirtualCluster, key: string, value: string, seq: number, session = 'caller'): void {
+  for (let attempt = 0; attempt < 100; attempt++) {
+    const { regionId, epoch } = regionAt(cluster, key);
+    const leader = cluster.leader(regionId);
+    if (leader) {
+      const operation = { kind: 'put', key: text(key), value: text(value) } as const;
+      const response = cluster.write(leader.nodeId, operation, { session, seq }, { regionId, epoch });
+      if (response?.write) return;
+    }
+    cluster.pass(100);
+    cluster.carryOnMerges();
+  }
+  throw new Error(`the write of ${key} does not get through: ${describe(cluster)}`);
+}
+
+function read(cluster: VirtualCluster, key: string): string | null {
+  for (let attempt = 0; attempt < 100; attempt++) {
+    const { regionId, epoch } = regionAt(cluster, key);
+    const leader = cluster.leader(regionId);
+    const response = leader && cluster.ask(leader.nodeId, { regionId, epoch, read: { mode: 0, keys: [text(key)] } });
+    if (response?.read) {
+      const value = response.read.values![0]!.value;
+      return value ? Buffer.from(value).toString() : null;
+    }
+    cluster.pass(100);
+    cluster.carryOnMerges();
+  }
+  throw new Error(`the read of ${key} does not get through`);
+}
+
+const stored = (node: VirtualNode): string[] =>
+  listRegionRecords(node.store).map(
+    ({ region, phase }) =>
+      `${region.regionId}:${Buffer.from(region.startKey).toString()}-${Buffer.from(region.endKey).toString()} ${phase}`,
+  );
+
+function dataOf(node: VirtualNode): string[] {
+  const { entries } = node.store.scan('data', { limit: 100_000, maxBytes: 2 ** 30 });
+  return entries.map(({ key, value }) => `${key.toString()}=${value.toString()}`);
+}
+
+function sessionsOf(node: VirtualNode, regionId: number): string[] {
+  const { start, end } = sessionRange(regionId);
+  const { entries } = node.store.scan('meta', { gte: start, lt: end, limit: 10_000, maxBytes: 2 ** 30 });
+  return entries.map(({ key, value }) => `${Buffer.from(key).toString('hex')}=${Buffer.from(value).toString('hex')}`);
+}
+
+/** For whoever has to find out why a test failed. */
+function describe(cluster: VirtualCluster): string {
+  return [...cluster.nodes.values()]
+    .map((node) => {
+      const replicas = node.shard.listRegions().map(({ region, phase, raft }) => {
+        const { role, term, commit, applied, lastIndex, progress } = raft;
+        const peers = progress.map((peer) => `${peer.peerId}/${peer.state}/${peer.match}`).join(' ');
+        return `${region.regionId}@${region.epoch.version} ${phase} ${role} t${term} c${commit} a${applied} l${lastIndex} ${peers}`;
+      });
+      return `\nnode ${node.nodeId}: ${stored(node).join()}\n  ${replicas.join('\n  ')}\n  ${node.anomalies.slice(0, 5).join()}`;
+    })
+    .join('');
+}
+
+/** Merges are carried on until none is left. */
+function finish(cluster: VirtualCluster, mostMs = 60_000): void {
+  for (let ms = 0; ms < mostMs; ms += 200) {
+    cluster.pass(200);
+    cluster.carryOnMerges();
+    const busy = [...cluster.nodes.values()].some((node) => stored(node).some((line) => line.includes('merging')));
+    if (!busy) return;
+  }
+  throw new Error(
+    `a merge does not end: ${[...cluster.nodes.values()].map((node) => stored(node).join()).join(' | ')}`,
+  );
+}
+
+/** All nodes hold the same regions, data and sessions, and nothing strange happened. */
+function assertAlike(cluster: VirtualCluster, regions?: string[], what = ''): void {
+  cluster.pass(1_500);
+  const nodes = [...cluster.nodes.values()];
+  const expected = regions ?? stored(nodes[0]!);
+  for (const node of nodes) {
+    assert.equal(stored(node), expected, `${what} node ${node.nodeId}`);
+    assert.equal(dataOf(node), dataOf(nodes[0]!), `${what} node ${node.nodeId}`);
+    for (const { regionId } of listRegions(node.store)) {
+      assert.equal(sessionsOf(node, regionId), sessionsOf(nodes[0]!, regionId), `${what} node ${node.nodeId}`);
+    }
+    assert.equal(node.anomalies, [], what);
+  }
+}
+
+for (const [source, target] of [
+  [RIGHT, LEFT],
+  [LEFT, RIGHT],
+] as const) {
+  test(`region ${source} is merged into ${target}: its data and its sessions are there, of itself nothing is left`, () => {
+    const cluster = parted();
+    put(cluster, 'b', '1', 10);
+    put(cluster, 'y', '2', 11);
+    assert.is(prepare(cluster, source, target), 'done');
+    cluster.pass(100);
+    assert.equal(cluster.carryOnMerges(), ['done']);
+    cluster.pass(500);
+    assertAlike(cluster, [`${target}:- normal`]);
+    assert.is(read(cluster, 'a'), 'left');
+    assert.is(read(cluster, 'y'), '2');
+    put(cluster, 'b', 'again', 10);
+    put(cluster, 'y', 'again', 11);
+    assert.equal([read(cluster, 'b'), read(cluster, 'y')], ['1', '2'], 'retries take no effect twice');
+    for (const { store } of cluster.nodes.values()) {
+      assert.ok(loadTombstone(store, source));
+      const { start, end } = logRange(source);
+      assert.is(store.scan('log', { gte: start, lt: end, limit: 10, maxBytes: 1_000 }).entries.length, 0);
+    }
+  });
+}
+
+test('a region that prepared takes nothing, and says why; merged, it says into what', () => {
+  const cluster = parted();
+  const { epoch } = cluster.region(RIGHT);
+  assert.is(prepare(cluster, RIGHT, LEFT), 'done');
+  const leader = cluster.leader(RIGHT)!.nodeId;
+  const ask = (request: mraft.IRequest) => cluster.ask(leader, { regionId: RIGHT, epoch, ...request })?.error;
+  const write = cluster.command({ kind: 'put', key: text('x'), value: text('v') });
+  const codes = (): (string | null | undefined)[] => [
+    ask({ write })?.code,
+    ask({ read: { mode: 0, keys: [text('x')] } })?.code,
+    ask({ read: { mode: 1, keys: [text('x')] } })?.code,
+    ask({ scan: { mode: 0 } })?.code,
+  ];
+  // By the old epoch, and by the new one that only those learn who are told of it.
+  const inMerge = codes();
+  assert.ok(
+    inMerge.every((code) => code === 'RegionMerging' || code === 'EpochNotMatch'),
+    inMerge.join(),
+  );
+  const current = cluster.region(RIGHT).epoch;
+  assert.is(cluster.ask(leader, { regionId: RIGHT, epoch: current, write })?.error?.code, 'RegionMerging');
+  cluster.pass(100);
+  assert.equal(cluster.carryOnMerges(), ['done']);
+  cluster.pass(300);
+  const gone = ask({ write })!;
+  assert.is(gone.code, 'EpochNotMatch');
+  assert.equal(
+    gone.regions?.map((region) => region.regionId),
+    [LEFT],
+  );
+});
+
+test('a merge of regions that do not touch, or of a region that changes, is refused and changes nothing', () => {
+  const cluster = parted();
+  cluster.administer(RIGHT, splitAt('t', 4));
+  cluster.pass(300);
+  assert.is(prepare(cluster, 4, LEFT), 'ChangeRefused');
+  assert.is(prepare(cluster, LEFT, LEFT), 'ChangeRefused');
+  assert.is(prepare(cluster, RIGHT, LEFT), 'done');
+  assert.is(prepare(cluster, RIGHT, 4), 'RegionMerging', 'it is in a merge already');
+  assert.is(cluster.administer(RIGHT, splitAt('p', 5)), 'RegionMerging');
+  const rollback = cluster.administer(LEFT, { rollbackMerge: { commit: 3 } });
+  assert.is(rollback, 'ChangeRefused', 'it is in none');
+  finish(cluster);
+  assertAlike(cluster, ['2:-t normal', '4:t- normal']);
+});
+
+test('a merge does not begin while a peer of the source is away or far behind', () => {
+  const cluster = parted();
+  const leader = cluster.elect(RIGHT).nodeId;
+  const away = [...cluster.nodes.keys()].find((id) => id !== leader)!;
+  cluster.crash(away);
+  cluster.pass(3_000);
+  put(cluster, 'y', '1', 20);
+  assert.is(prepare(cluster, RIGHT, LEFT), 'RegionChanging');
+  cluster.restart(away);
+  cluster.pass(3_000);
+  assert.is(prepare(cluster, RIGHT, LEFT), 'done');
+  finish(cluster);
+  assertAlike(cluster, ['2:- normal']);
+});
+
+test('a peer of the source that lacks its last entries gets them with the merge', () => {
+  const cluster = parted();
+  const leader = cluster.elect(RIGHT).nodeId;
+  const [slow] = [...cluster.nodes.keys()].filter((id) => id !== leader && id !== cluster.elect(LEFT).nodeId);
+  cluster.pass(300);
+  // The slow node hears nothing from here on; its peers are known to have kept up until now.
+  cluster.loses = (frame) => frame.to === slow;
+  for (let i = 0; i < 20; i++) put(cluster, `x${i}`, String(i), 100 + i);
+  assert.is(prepare(cluster, RIGHT, LEFT), 'done');
+  cluster.pass(100);
+  const outcome = cluster.carryOnMerges();
+  assert.equal(outcome, ['done']);
+  assert.ok(stored(cluster.node(slow!)).includes('3:m- normal'), 'it does not know of the merge yet');
+  cluster.loses = () => false;
+  cluster.pass(3_000);
+  assertAlike(cluster, ['2:- normal']);
+  assert.is(read(cluster, 'x19'), '19');
+});
+
+test('a node that was down through the whole merge comes to the same', () => {
+  for (const down of [1, 2, 3]) {
+    const cluster = parted();
+    cluster.pass(300);
+    for (let i = 0; i < 5; i++) put(cluster, `x${i}`, String(i), 100 + i);
+    assert.is(prepare(cluster, RIGHT, LEFT), 'done');
+    cluster.crash(down);
+    cluster.pass(4_000);
+    for (let i = 0; i < 20 && cluster.leader(RIGHT); i++) {
+      cluster.pass(300);
+      cluster.carryOnMerges();
+    }
+    put(cluster, 'x0', 'later', 200);
+    cluster.restart(down);
+    finish(cluster);
+    assertAlike(cluster, ['2:- normal'], `node ${down} was down:`);
+    assert.equal([read(cluster, 'x0'), read(cluster, 'x4')], ['later', '4']);
+  }
+});
+
+test('a source goes on when its target has changed meanwhile, and nothing that it had is lost', () => {
+  const cluster = parted();
+  put(cluster, 'y', '1', 20);
+  assert.is(prepare(cluster, RIGHT, LEFT), 'done');
+  assert.is(cluster.administer(LEFT, splitAt('c', 4)), 'done');
+  cluster.pass(100);
+  assert.equal(cluster.carryOnMerges(), ['rolled back']);
+  cluster.pass(500);
+  assertAlike(cluster, ['2:-c normal', '3:m- normal', '4:c-m normal']);
+  assert.is(read(cluster, 'y'), '1');
+  put(cluster, 'y', 'again', 20);
+  put(cluster, 'z', '2', 21);
+  assert.equal([read(cluster, 'y'), read(cluster, 'z')], ['1', '2']);
+  assert.is(prepare(cluster, RIGHT, 4), 'done', 'it can be merged again');
+  finish(cluster);
+  assertAlike(cluster, ['2:-c normal', '4:c- normal']);
+});
+
+test('two regions that prepare to be merged into each other both go on', () => {
+  const cluster = parted();
+  const [left, right] = [cluster.region(LEFT), cluster.region(RIGHT)];
+  assert.is(cluster.administer(RIGHT, { prepareMerge: { target: toWireRegion(left) } }), 'done');
+  assert.is(cluster.administer(LEFT, { prepareMerge: { target: toWireRegion(right) } }), 'done');
+  finish(cluster);
+  assertAlike(cluster);
+  assert.equal([read(cluster, 'a'), read(cluster, 'x')], ['left', 'right']);
+  put(cluster, 'x', 'new', 30);
+  assert.is(read(cluster, 'x'), 'new');
+});
+
+test('a commit of a merge that comes late, after the source went on, takes no effect', () => {
+  const cluster = parted();
+  assert.is(prepare(cluster, RIGHT, LEFT), 'done');
+  cluster.pass(100);
+  const [late] = cluster.mergeSteps;
+  assert.is(cluster.administer(LEFT, splitAt('c', 4)), 'done');
+  assert.equal(cluster.carryOnMerges(), ['rolled back']);
+  put(cluster, 'y', '1', 40);
+  cluster.mergeSteps.push(late!);
+  cluster.carryOnMerges();
+  cluster.pass(500);
+  assertAlike(cluster, ['2:-c normal', '3:m- normal', '4:c-m normal']);
+  assert.is(read(cluster, 'y'), '1');
+});
+
+test('another leader of the source carries its merge on', () => {
+  const cluster = parted();
+  assert.is(prepare(cluster, RIGHT, LEFT), 'done');
+  const first = cluster.leader(RIGHT)!;
+  cluster.mergeSteps = [];
+  const next = [...cluster.nodes.keys()].find((id) => id !== first.nodeId)!;
+  assert.ok(first.shard.transferLeader(RIGHT, next));
+  cluster.pass(MERGE_WAIT_MS);
+  assert.is.not(cluster.leader(RIGHT)?.nodeId, first.nodeId);
+  assert.ok(cluster.mergeSteps.some((step) => step.nodeId !== first.nodeId));
+  finish(cluster);
+  assertAlike(cluster, ['2:- normal']);
+});
+
+test('a crash of all nodes at any point of a merge leaves two regions or one, and loses nothing', () => {
+  for (let seed = 1; seed <= 40; seed++) {
+    const cluster = parted(seed);
+    put(cluster, 'y', '1', 20);
+    const source = cluster.leader(RIGHT)!;
+    const command = { prepareMerge: { target: toWireRegion(cluster.region(LEFT)) } };
+    source.shard.changeRegion(RIGHT, cluster.region(RIGHT).epoch, { kind: 'admin', command }, () => {});
+    cluster.steps(seed % 2 === 0 ? seed : 1_000);
+    cluster.nowMs += 50;
+    for (const node of cluster.nodes.values()) node.shard.requestTick();
+    cluster.steps(20);
+    cluster.askTargets((leader, target, command) => {
+      leader.shard.changeRegion(target.regionId, target.epoch, { kind: 'admin', command }, () => {});
+      cluster.steps(seed);
+    });
+    for (const id of cluster.nodes.keys()) cluster.crash(id);
+    for (const id of [...cluster.nodes.keys()]) cluster.restart(id);
+    cluster.pass(3_000);
+    finish(cluster);
+    assertAlike(cluster, undefined, `seed ${seed}:`);
+    assert.equal([read(cluster, 'a'), read(cluster, 'x'), read(cluster, 'y')], ['left', 'right', '1'], `seed ${seed}`);
+    put(cluster, 'y', 'again', 20);
+    assert.is(read(cluster, 'y'), '1', `seed ${seed}`);
+  }
+});
+
+test('splits and merges in a long row, with crashes, losses and writes between, keep everything', () => {
+  for (let seed = 1; seed <= 6; seed++) {
+    const random = seededRandom(seed);
+    const below = (n: number): number => Math.floor(random() * n);
+    const cluster = parted(seed);
+    const expected = new Map<string, string>([
+      ['a', 'left'],
+      ['x', 'right'],
+    ]);
+    let nextId = 10;
+    let seq = 100;
+    let merges = 0;
+    for (let round = 0; round < 60; round++) {
+      const regions = listRegions(cluster.node(1).store).sort((a, b) => Buffer.compare(a.startKey, b.startKey));
+      const at = below(regions.length);
+      const choice = random();
+      const { regionId } = regions[at]!;
+      if (choice < 0.35 && regions.length < 12) {
+        const key = String.fromCharCode(97 + below(26)) + below(10);
+        const parent = regionAt(cluster, key).regionId;
+        if (cluster.leader(parent)) cluster.administer(parent, splitAt(key, nextId++));
+      } else if (choice < 0.7 && regions.length > 1) {
+        const neighbour = regions[at + 1] ?? regions[at - 1]!;
+        const [source, target] = random() < 0.5 ? [regionId, neighbour.regionId] : [neighbour.regionId, regionId];
+        if (cluster.leader(source) && cluster.leader(target) && prepare(cluster, source, target) === 'done') merges++;
+      } else if (choice < 0.8) {
+        const node = 1 + below(3);
+        cluster.crash(node);
+        cluster.pass(below(3_000));
+        cluster.restart(node);
+      } else if (choice < 0.9) {
+        const node = 1 + below(3);
+        cluster.loses = (frame) => (frame.to === node || frame.from === node) && random() < 0.5;
+        cluster.pass(below(1_500));
+      } else {
+        cluster.loses = () => false;
+        cluster.pass(2_000);
+      }
+      cluster.carryOnMerges();
+      const key = String.fromCharCode(97 + below(26)) + below(30);
+      put(cluster, key, `${seed}.${round}`, ++seq);
+      expected.set(key, `${seed}.${round}`);
+    }
+    cluster.loses = () => false;
+    cluster.pass(3_000);
+    finish(cluster);
+    assertAlike(cluster, undefined, `seed ${seed}:`);
+    assert.ok(merges > 0);
+    assert.equal(
+      dataOf(cluster.node(1)),
+      [...expected].sort().map(([key, value]) => `${key}=${value}`),
+      `seed ${seed}`,
+    );
+    const tiled = listRegions(cluster.node(1).store).sort((a, b) => Buffer.compare(a.startKey, b.startKey));
+    for (let i = 1; i < tiled.length; i++) assert.equal(tiled[i]!.startKey, tiled[i - 1]!.endKey, `seed ${seed}`);
+  }
+});
