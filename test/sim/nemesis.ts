@@ -240,7 +240,7 @@ export class Nemesis {
     const { process } = this.#anyNode(random);
     if (!process) return;
     const number = random.below(process.workerCount);
-    process.worker(number)?.die();
+    process.crashWorker(number);
     this.#world.at(this.#world.nowMs + random.between(1, 100), () => process.startWorker(number));
   }
 

@@ -5,30 +5,27 @@
  * syncs do, and what arrives meanwhile waits.
  */
 
-import { RouteTable } from '../../engine/node/route-table.ts';
 import { EventLoop, type LoopTimers } from '../../engine/shard/event-loop.ts';
-import { decodeCommitMerge } from '../../engine/region/absorption.ts';
+import type { RegionChange } from '../../engine/region/admin.ts';
 import type { ShardEnvironment } from '../../engine/shard/ports.ts';
-import { RangeLedger } from '../../engine/shard/range-ledger.ts';
 import { Shard } from '../../engine/shard/shard.ts';
 import { loadIncarnation } from '../../engine/store/node-records.ts';
 import { checkFences, Fence } from '../../engine/store/fence.ts';
 import { logIndexOf, META_KIND, readU64 } from '../../engine/store/keys.ts';
-import { putRegion } from '../../engine/store/region-records.ts';
+import { putRegion, type RegionRecord } from '../../engine/store/region-records.ts';
 import { decode, encode, mraft } from '../../rpc/wire/codec.ts';
-import { Amnesia, StorageFailure } from '../../rpc/wire/errors.ts';
-import type { Region } from '../../rpc/wire/region.ts';
+import { Amnesia, DiskFull, StorageFailure } from '../../rpc/wire/errors.ts';
+import type { Epoch, Region } from '../../rpc/wire/region.ts';
 import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
 import { NodeClock } from './clock.ts';
 import type { SimConfig } from './config.ts';
 import { ProcessDied, VirtualDisk, type Mutation } from './disk.ts';
+import { THREAD_HOP_MS, VirtualMainThread } from './main-thread.ts';
+import { findRecord } from './merge-carrier.ts';
 import type { Random } from './random.ts';
 import type { NodeSurroundings, ReachableNode, Sender, Turn } from './surroundings.ts';
 
 export const CLUSTER = 'simulated';
-
-/** From one thread of a process to another. */
-const THREAD_HOP_MS = 0.05;
 
 interface Arrived {
   readonly atMs: number;
@@ -36,7 +33,11 @@ interface Arrived {
   /** A peer's frame and the node it came from, or a client's and where its answers go. */
   readonly fromNode: number;
   readonly origin: string;
+  /** No frame: a word from another thread. */
+  readonly run?: () => void;
 }
+
+const NO_FRAME = new Uint8Array(0);
 
 interface Timer {
   readonly dueLocalMs: number;
@@ -99,7 +100,11 @@ export class VirtualWorker implements Turn {
       clock,
       random: () => random.next(),
       transport: this.#transport(),
-      events: this.#events(),
+      ...process.main.portsFor(
+        number,
+        () => this.#nowMs,
+        () => this.isDead,
+      ),
     });
     this.#loop = new EventLoop(
       this.shard,
@@ -133,6 +138,13 @@ export class VirtualWorker implements Turn {
   receive(frame: Uint8Array, fromNode: number, origin: string): void {
     if (this.isDead) return;
     this.#socket.push({ atMs: this.#world.nowMs, frame, fromNode, origin });
+    this.#passAt(this.#world.nowMs);
+  }
+
+  /** A word from another thread, which is taken up between two turns. */
+  post(run: () => void): void {
+    if (this.isDead) return;
+    this.#socket.push({ atMs: this.#world.nowMs, frame: NO_FRAME, fromNode: 0, origin: 'thread', run });
     this.#passAt(this.#world.nowMs);
   }
 
@@ -190,8 +202,9 @@ export class VirtualWorker implements Turn {
   /** One look at the sockets brings a part of what lies there. */
   #read(): void {
     const arrived = this.#socket.splice(0, this.#world.framesPerRead());
-    for (const { frame, fromNode, origin } of arrived) {
-      if (origin === '') this.shard.receivePeerFrame(frame, fromNode);
+    for (const { frame, fromNode, origin, run } of arrived) {
+      if (run) run();
+      else if (origin === '') this.shard.receivePeerFrame(frame, fromNode);
       else this.shard.receiveRequests(frame, origin);
       this.#loop.wake();
     }
@@ -264,47 +277,6 @@ export class VirtualWorker implements Turn {
     this.#world.at(this.#nowMs + THREAD_HOP_MS, () => this.process.worker(worker)?.receive(frame, fromNode, origin));
   }
 
-  /** What the node's main thread tells the worker where a region lives. */
-  #later(regionId: number, act: (worker: VirtualWorker) => void): void {
-    this.#world.at(this.#nowMs + THREAD_HOP_MS, () => {
-      const worker = this.process.workerOf(regionId);
-      if (!worker) return;
-      act(worker);
-      worker.wake();
-    });
-  }
-
-  #events(): ShardEnvironment['events'] {
-    const { process } = this;
-    return {
-      onLeader: (regionId, leaderNodeId, term) => process.routes.noteLeader(regionId, leaderNodeId, term),
-      onNodeLost: () => {},
-      onNode: (nodeId, workers) => process.routes.noteNode(nodeId, workers),
-      onRegions: (regions, absorbed = []) => {
-        process.ledger.note(regions);
-        for (const region of regions) process.routes.learn(region);
-        for (const regionId of absorbed) {
-          process.ledger.remove(regionId);
-          this.#later(regionId, (worker) => worker.shard.noteAbsorbed(regionId, regions[0]!));
-        }
-      },
-      onSourceNeeded: (sourceId, targetId, merge) =>
-        this.#later(sourceId, (worker) => worker.shard.finishRegion(targetId, decodeCommitMerge(merge))),
-      onSourceReady: (sourceId, targetId) =>
-        this.#later(targetId, (worker) => worker.shard.noteSourceReady(sourceId, targetId)),
-      onMergeStep: () => {},
-      onNewborn: (regionId, campaigns) => {
-        this.#later(regionId, (worker) => worker.shard.openStoredRegion(regionId, { isNewborn: true, campaigns }));
-      },
-      onRegionGone: (regionId) => process.ledger.remove(regionId),
-      onAnomaly: (what, error, regionId) => {
-        if (this.isDead) return;
-        const { nodeId } = process.node;
-        this.#world.report('no anomalies', `node ${nodeId}, region ${regionId}: ${what}: ${error?.stack ?? ''}`);
-      },
-    };
-  }
-
   /** A turn broke off: in production the thread dies, and with a failed disk the whole node. */
   #onFailure(error: unknown): void {
     this.die();
@@ -327,8 +299,7 @@ export class VirtualProcess implements Sender {
   readonly clock: NodeClock;
   readonly random: Random;
   readonly workerCount: number;
-  readonly routes: RouteTable;
-  readonly ledger = new RangeLedger();
+  readonly main: VirtualMainThread;
   readonly #workers: (VirtualWorker | undefined)[] = [];
   pausedUntilMs = 0;
   diedAtMs = Infinity;
@@ -340,8 +311,13 @@ export class VirtualProcess implements Sender {
     this.clock = clock;
     this.random = node.random;
     this.workerCount = workerCount;
-    this.routes = new RouteTable(node.nodeId, workerCount);
-    for (let worker = 0; worker < workerCount; worker++) this.startWorker(worker);
+    this.main = new VirtualMainThread(this);
+  }
+
+  /** Opens what the disk has. @throws ProcessDied, DiskFull, StorageFailure */
+  open(): void {
+    this.main.open();
+    for (let worker = 0; worker < this.workerCount; worker++) this.#workers[worker] = new VirtualWorker(this, worker);
   }
 
   get isDead(): boolean {
@@ -363,7 +339,30 @@ export class VirtualProcess implements Sender {
 
   startWorker(number: number): void {
     if (this.isDead || this.worker(number)) return;
-    this.#workers[number] = new VirtualWorker(this, number);
+    try {
+      this.#workers[number] = new VirtualWorker(this, number);
+    } catch (error) {
+      if (error instanceof ProcessDied) return;
+      if (!this.node.isOfDisk(error)) throw error;
+      const { world } = this.node;
+      world.at(world.nowMs + world.config.electionTimeoutMs, () => this.startWorker(number));
+    }
+  }
+
+  crashWorker(number: number): void {
+    this.worker(number)?.die();
+    this.main.onWorkerDied(number);
+  }
+
+  /** Changes a region that is led here; tells how that ended, by code or `done`. */
+  changeRegion(regionId: number, epoch: Epoch, change: RegionChange, end: (outcome: string) => void): void {
+    const worker = this.workerOf(regionId);
+    worker?.post(() => worker.shard.changeRegion(regionId, epoch, change, (error) => end(error?.code ?? 'done')));
+  }
+
+  /** What this node has applied of a region, or of whoever is in its place. */
+  recordOf(regionId: number, key: Uint8Array): RegionRecord | undefined {
+    return findRecord(this.node.disk.store, regionId, key);
   }
 
   die(nowMs: number): void {
@@ -438,6 +437,18 @@ export class VirtualNode implements ReachableNode {
     const workerCount = this.random.chance(0.9) ? config.workers : 1 + this.random.below(2);
     this.world.trace(() => `node ${this.nodeId} starts, boot ${this.bootEpoch}, ${workerCount} workers, clock ${rate}`);
     this.process = new VirtualProcess(this, this.bootEpoch, clock, workerCount);
+    try {
+      this.process.open();
+    } catch (error) {
+      if (error instanceof ProcessDied) return;
+      if (!this.isOfDisk(error)) throw error;
+      this.crash();
+    }
+  }
+
+  /** Whether a start failed because of a fault of the disk, and will be tried again. */
+  isOfDisk(error: unknown): boolean {
+    return error instanceof DiskFull || (error instanceof StorageFailure && this.disk.hasFailed);
   }
 
   #rate({ clockSpread }: SimConfig): number {
@@ -460,7 +471,7 @@ export class VirtualNode implements ReachableNode {
     const { process } = this;
     if (!process) return;
     this.world.at(process.pausedUntilMs, () => {
-      if (!process.isDead) answer(encode(mraft.RoutesResponse, process.routes.toWire()), process);
+      if (!process.isDead) answer(encode(mraft.RoutesResponse, process.main.routes.toWire()), process);
     });
   }
 

@@ -4,6 +4,7 @@ import type { Shard } from '../../engine/shard/shard.ts';
 import type { SimConfig } from './config.ts';
 import type { FreshReads } from './fresh-reads.ts';
 import type { VirtualNetwork } from './network.ts';
+import type { VirtualProcess } from './process.ts';
 import type { Safety } from './safety.ts';
 
 /** Virtual time, and what is written down. */
@@ -50,6 +51,8 @@ export interface NodeSurroundings extends Surroundings {
   framesPerRead(): number;
   /** A worker ran a turn: everything that it changed is looked at. */
   afterTurn(turn: Turn): void;
+  /** What runs on a node now; undefined: nothing. */
+  processOf(nodeId: number): VirtualProcess | undefined;
   onDown(node: DownNode): void;
   sendPeerFrame(from: Sender, departsMs: number, to: number, worker: number, frame: Uint8Array): boolean;
   sendResponse(from: Sender, departsMs: number, origin: string, frame: Uint8Array): void;

@@ -6,7 +6,7 @@ import type { SimConfig } from './config.ts';
 import { EventQueue } from './event-queue.ts';
 import { FreshReads } from './fresh-reads.ts';
 import { partyOfClient, VirtualNetwork } from './network.ts';
-import { VirtualNode } from './process.ts';
+import { VirtualNode, type VirtualProcess } from './process.ts';
 import { Random } from './random.ts';
 import { Safety } from './safety.ts';
 import { setLimits } from './small-limits.ts';
@@ -81,6 +81,10 @@ export class World implements NodeSurroundings, ClientSurroundings {
 
   node(nodeId: number): VirtualNode {
     return this.nodes[nodeId - 1]!;
+  }
+
+  processOf(nodeId: number): VirtualProcess | undefined {
+    return this.node(nodeId).process;
   }
 
   /** Those that exist now, as the newest replicas know them. */
