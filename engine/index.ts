@@ -38,6 +38,11 @@ export interface Admin {
   regions(): Promise<ReplicaStatus[]>;
   /** Hands a region that this node leads over to another. False: it is not led here, or the target has no voter. */
   transferLeader(regionId: number, nodeId: number): Promise<boolean>;
+  /**
+   * Gives a slot to another worker of this node while it serves.
+   * @throws RegionChanging when that is impossible at the moment, Unavailable, InvalidArgument
+   */
+  moveSlot(slot: number, worker: number): Promise<void>;
 }
 
 /** A database that is open in this process. */
@@ -81,6 +86,7 @@ class EmbeddedDb implements Db {
       status: () => node.status(),
       regions: () => node.regions(),
       transferLeader: (regionId, nodeId) => node.transferLeader(regionId, nodeId),
+      moveSlot: (slot, worker) => node.moveSlot(slot, worker),
     };
   }
 

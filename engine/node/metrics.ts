@@ -28,6 +28,7 @@ const COUNTERS: readonly (readonly [name: string, field: NumberField, help: stri
   ['mraft_leader_transfers_total', 'transfers', 'Leaderships handed over on purpose'],
   ['mraft_wake_ups_total', 'wakeUps', 'Sleeping replicas that were woken'],
   ['mraft_nodes_lost_total', 'nodesLost', 'Times that a worker took another node for lost'],
+  ['mraft_slots_moved_total', 'slotsMoved', 'Slots that were moved from one worker to another'],
   ['mraft_worker_restarts_total', 'workerRestarts', 'Worker threads started again after a crash'],
   ['mraft_anomalies_total', 'anomalies', 'Things that should not be and were contained'],
   ['mraft_differences_total', 'differences', 'Consistency checks that found a replica to differ from its leader'],

@@ -12,7 +12,6 @@ import {
   type MraftError,
 } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
-import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
 import type { Epoch, Region } from '../../rpc/wire/region.ts';
 import type { Logger, NodeConfig } from '../config.ts';
 import type { RegionChange } from '../region/admin.ts';
@@ -37,6 +36,7 @@ import { MetricsServer } from './metrics.ts';
 import { measureRegion } from './region-size.ts';
 import { ClaimKeeper } from './range-claims.ts';
 import { RouteTable } from './route-table.ts';
+import { SlotBalancer } from './slot-balancer.ts';
 import { sumStats, type NodeStatus } from './status.ts';
 import { VERSION } from './version.ts';
 
@@ -63,6 +63,7 @@ export class Node {
   readonly #metrics: MetricsServer | undefined;
   readonly #startedMs = performance.now();
   readonly #pool: WorkerPool;
+  readonly #slots: SlotBalancer;
   readonly #ledger: RangeLedger;
   readonly #claims: ClaimKeeper;
   readonly #jobs = new JobPool(LIMITS.jobThreads);
@@ -145,10 +146,11 @@ export class Node {
         logger.error({ worker, err: error, delayMs }, `worker ${worker} died and is started again`);
       },
     });
+    this.#slots = new SlotBalancer(this.#pool, workers, logger);
     this.#claims = new ClaimKeeper({
       ledger: parts.ledger,
       store: parts.owner.store(),
-      workerOf: (regionId) => homeWorker(slotOfRegion(regionId), workers),
+      workerOf: (regionId) => this.#workerOf(regionId),
       post: (worker, message) => void this.#pool.post(worker, message),
     });
   }
@@ -172,6 +174,7 @@ export class Node {
       changeRegion: (regionId, epoch, change) => this.changeRegion(regionId, epoch, change),
     });
     await this.#pool.start();
+    this.#slots.start();
     if (initialNodes.length === 0 && this.#routes.regionCount === 0) await member.join();
     member.start();
     if (!this.#link) return;
@@ -276,7 +279,7 @@ export class Node {
         return;
       }
       case 'newborn':
-        this.#pool.post(homeWorker(slotOfRegion(message.regionId), this.#config.workers), {
+        this.#pool.post(this.#workerOf(message.regionId), {
           kind: 'openRegion',
           regionId: message.regionId,
           isNewborn: true,
@@ -326,6 +329,7 @@ export class Node {
       uptimeMs: Math.round(performance.now() - this.#startedMs),
       workers: this.#config.workers,
       workerRestarts: this.#pool.restarts,
+      slotsMoved: this.#pool.slotsMoved,
       leaderlessRegions: this.#routes.leaderlessRegions,
       ...stats,
     };
@@ -397,7 +401,12 @@ export class Node {
   }
 
   #workerOf(regionId: number): number {
-    return homeWorker(slotOfRegion(regionId), this.#config.workers);
+    return this.#pool.workerOf(regionId);
+  }
+
+  /** Gives a slot to another worker of this node while it serves. @throws as WorkerPool.moveSlot */
+  moveSlot(slot: number, worker: number): Promise<void> {
+    return this.#pool.moveSlot(slot, worker);
   }
 
   /** Asks placement, wherever it is led. @throws PlacementUnavailable, and what placement answers */
@@ -415,6 +424,7 @@ export class Node {
 
   async #stop(): Promise<void> {
     await this.#service?.close();
+    this.#slots.stop();
     this.#member?.close();
     this.#merges?.close();
     if (this.#link && this.#routes.nodes.length > 1) await this.#handOver();

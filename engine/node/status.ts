@@ -10,6 +10,7 @@ export interface NodeStatus extends ShardStats {
   readonly uptimeMs: number;
   readonly workers: number;
   readonly workerRestarts: number;
+  readonly slotsMoved: number;
   readonly leaderlessRegions: number;
 }
 

@@ -276,6 +276,19 @@ export class RaftNode {
   }
 
   /**
+   * This peer led the group, and was closed and opened again by its driver, in one process and with nothing stepped in
+   * between: it campaigns at once, and like one that the leader asked for (thesis 4.2.3), for that leader was itself. Its
+   * lease ended where it was closed, and it promised nothing to another. No effect on a peer that leads or has no vote.
+   */
+  resumeLeadership(nowMs: number): void {
+    this.advanceTime(nowMs);
+    if (this.leadership !== undefined) return;
+    this.slumber.end();
+    this.resetElectionTimer();
+    this.startCampaign('vote', true);
+  }
+
+  /**
    * Asks for a read index; it comes back in a Ready under `id`. Reads that are outstanding when this peer stops leading,
    * or leads another term, are forgotten: the caller fails them.
    */

@@ -88,6 +88,8 @@ export class Replica {
   readonly #changes = new PendingChanges();
   readonly #reader: RegionReader;
   readonly hashes: HashCheck;
+  /** Messages and requests since the worker looked last. */
+  work = 0;
   readonly #nodeOfPeer = new Map<number, number>();
   readonly #stats: ReplicaStats;
   #ready: Ready | undefined;
@@ -217,7 +219,7 @@ export class Replica {
 
   /** Whether the passing of time means anything to it. */
   get needsTicks(): boolean {
-    return !this.isAsleep || this.state.phase !== 'normal' || this.#reads.count > 0;
+    return !this.isAsleep || this.state.phase !== 'normal';
   }
 
   /** Whether the voters on other nodes than these can elect a leader. */
@@ -689,6 +691,11 @@ export class Replica {
   /** Campaigns without waiting: for the new half of a split, where its parent is led. */
   campaign(nowMs: number): void {
     this.raft.campaign(nowMs);
+  }
+
+  /** It was led by this replica until another worker closed it, just now. */
+  resumeLeading(nowMs: number): void {
+    this.raft.resumeLeadership(nowMs);
   }
 
   // --- being merged away -------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import type { Epoch } from '../../rpc/wire/region.ts';
 import type { RegionChange } from '../region/admin.ts';
 import type { ReplicaStatus } from '../region/replica.ts';
 import type { LedRegion } from './region-reports.ts';
+import type { WorkerLoad } from './slot-balance.ts';
 import type { ShardStats } from './stats.ts';
 
 /** What a worker can be asked. */
@@ -27,6 +28,8 @@ export interface WorkerControl {
   changeRegion(regionId: number, epoch: Epoch, change: RegionChange): Promise<void>;
   /** Lets the replicas of a region compare their data; what differs is reported. False: it is not led there. */
   checkConsistency(regionId: number): boolean;
+  /** What the worker did since this was last asked. */
+  load(): WorkerLoad;
   /** Ends the worker's task after its current turn. */
   stop(): void;
 }
@@ -80,6 +83,7 @@ export function controlClient(port: MessagePort, worker: number): WorkerControlC
     changeRegion: (regionId: number, epoch: Epoch, change: RegionChange) =>
       call('changeRegion', [regionId, epoch, change], CHANGE_TIMEOUT_MS),
     checkConsistency: (regionId: number) => call('checkConsistency', [regionId]),
+    load: () => call('load', []),
     stop: () => call('stop', []),
   } as WorkerControlClient;
 }

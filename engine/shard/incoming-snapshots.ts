@@ -64,6 +64,12 @@ export class IncomingSnapshots {
   }
 
   /** Its replica is neither the old one nor the new one: it says nothing to anyone. */
+  /** Whether one of such regions is under way. */
+  some(matches: (regionId: number) => boolean): boolean {
+    for (const regionId of this.#incoming.keys()) if (matches(regionId)) return true;
+    return false;
+  }
+
   isInstalling(regionId: number): boolean {
     return this.#incoming.get(regionId)?.install !== undefined;
   }

@@ -170,6 +170,12 @@ export class Merges {
     if (this.#successors.size > LIMITS.absorbedRegions) this.#successors.delete(oldest!);
   }
 
+  /** Whether such regions are being finished here. */
+  isFinishing(matches: (regionId: number) => boolean): boolean {
+    for (const regionId of this.#finishing.keys()) if (matches(regionId)) return true;
+    return this.#requests.some(({ merge }) => matches(merge.source.regionId));
+  }
+
   /** Whether the region takes no part in anything any more, though its records are there. */
   isLeaving(regionId: number): boolean {
     return this.#finishing.has(regionId) || this.#successors.has(regionId);

@@ -5,12 +5,15 @@
 
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
-import { asMraftError, Unavailable, type MraftError } from '../../rpc/wire/errors.ts';
+import { asMraftError, InvalidArgument, Unavailable, type MraftError } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
+import { SLOT_COUNT } from '../../rpc/wire/slots.ts';
 import { controlClient, type WorkerControlClient } from './control.ts';
 import type { Job, JobResult } from './job-worker.ts';
 import type { FromWorker, ToWorker, WorkerTask } from './port-messages.ts';
 import type { ShardConfig } from './ports.ts';
+import { SlotMoves } from './slot-moves.ts';
+import { SlotTable } from './slot-table.ts';
 
 export interface PoolOptions {
   /** Of every worker; `worker` is set by the pool. */
@@ -73,6 +76,8 @@ export class WorkerPool {
   readonly #options: PoolOptions;
   readonly #piscina: Piscina<WorkerTask, void>;
   readonly #seats: Seat[] = [];
+  readonly #slots: SlotTable;
+  readonly #moves: SlotMoves;
   #stopping = false;
   #restarts = 0;
   #wakeServing: () => void = () => {};
@@ -80,6 +85,8 @@ export class WorkerPool {
   constructor(options: PoolOptions) {
     this.#options = options;
     const { workers } = options.config;
+    this.#slots = new SlotTable(workers);
+    this.#moves = new SlotMoves(this.#slots, { workers, post: (worker, message) => this.post(worker, message) });
     this.#piscina = new Piscina({
       filename: new URL('./worker.js', import.meta.url).href,
       minThreads: workers,
@@ -117,7 +124,7 @@ export class WorkerPool {
   }
 
   #launch(seat: Seat): void {
-    const { config, storeHandle, dataDir, servers, onMessage } = this.#options;
+    const { config, storeHandle, dataDir, servers } = this.#options;
     const data = new MessageChannel();
     const control = new MessageChannel();
     seat.dataPort = data.port1;
@@ -125,15 +132,12 @@ export class WorkerPool {
     seat.control = controlClient(control.port1, seat.worker);
     seat.startedMs = performance.now();
     data.port1.on('message', (message: FromWorker) => {
-      if (message.kind === 'serving') {
-        seat.serving = true;
-        this.#wakeServing();
-      } else {
-        onMessage(seat.worker, message);
-      }
+      // What a thread said before it died, and is heard only now, may be wrong already.
+      if (seat.dataPort === data.port1) this.#onMessage(seat, message);
     });
     const task: WorkerTask = {
       config: { ...config, worker: seat.worker },
+      movedSlots: this.#slots.moved,
       storeHandle,
       dataDir,
       servers,
@@ -146,12 +150,55 @@ export class WorkerPool {
       .catch((error: unknown) => this.#onExit(seat, asMraftError(error)));
   }
 
+  #onMessage(seat: Seat, message: FromWorker): void {
+    switch (message.kind) {
+      case 'serving':
+        seat.serving = true;
+        this.#wakeServing();
+        return;
+      case 'slotReleased':
+        this.#moves.onReleased(message.slot, message.regions);
+        return;
+      case 'passOn':
+        this.post(this.workerOf(message.regionId), message.message);
+        return;
+      default:
+        this.#options.onMessage(seat.worker, message);
+    }
+  }
+
+  /** The worker that has a region of this node. */
+  workerOf(regionId: number): number {
+    return this.#slots.workerOf(regionId);
+  }
+
+  /** Slots that were moved since the start. */
+  get slotsMoved(): number {
+    return this.#moves.count;
+  }
+
+  /**
+   * Gives a slot to another worker while it serves; resolves when that one was told.
+   * @throws RegionChanging when it is being moved already or its regions cannot be let go of now; Unavailable while its
+   *   worker is being started again; InvalidArgument
+   */
+  async moveSlot(slot: number, worker: number): Promise<void> {
+    if (!(Number.isInteger(slot) && slot >= 0 && slot < SLOT_COUNT)) {
+      throw new InvalidArgument(`slot must be a whole number below ${SLOT_COUNT}`, { field: 'slot' });
+    }
+    if (!this.#seats[worker]) throw new InvalidArgument(`there is no worker ${worker}`, { field: 'worker' });
+    await new Promise<void>((resolve, reject) => {
+      this.#moves.begin(slot, worker, (error) => (error ? reject(error) : resolve()));
+    });
+  }
+
   #onExit(seat: Seat, error: MraftError): void {
     seat.serving = false;
     seat.dataPort?.close();
     seat.controlPort?.close();
     seat.dataPort = undefined;
     seat.control = undefined;
+    this.#moves.onWorkerDied(seat.worker);
     if (this.#stopping) return;
     if (performance.now() - seat.startedMs > HEALTHY_AFTER_MS) seat.crashes = 0;
     const delayMs = Math.min(FIRST_RESTART_DELAY_MS * 2 ** seat.crashes, LONGEST_RESTART_DELAY_MS);

@@ -5,8 +5,19 @@ import type { Origin } from '../region/ports.ts';
 import type { Region } from '../../rpc/wire/region.ts';
 import type { Job, JobResult } from './job-worker.ts';
 import type { ShardConfig } from './ports.ts';
+import type { MovedSlot } from './slot-table.ts';
+
+/** A replica that its worker has closed, because its slot is another worker's now. */
+export interface ReleasedRegion {
+  readonly regionId: number;
+  readonly wasLed: boolean;
+}
 
 export type ToWorker =
+  /** Of slot moves (slot-moves.ts). */
+  | { readonly kind: 'releaseSlot'; readonly slot: number; readonly to: number }
+  | { readonly kind: 'takeSlot'; readonly slot: number; readonly regions: readonly ReleasedRegion[] }
+  | { readonly kind: 'slotMoved'; readonly slot: number; readonly worker: number }
   | { readonly kind: 'claimed'; readonly id: number; readonly isGranted: boolean }
   | { readonly kind: 'jobDone'; readonly id: number; readonly result: JobResult | 'lost' }
   /** The region was merged into another one, whose snapshot is to come in its place. */
@@ -29,6 +40,10 @@ export type ToWorker =
 
 export type FromWorker =
   | { readonly kind: 'serving' }
+  /** `regions` undefined: the worker cannot let go of the slot now. */
+  | { readonly kind: 'slotReleased'; readonly slot: number; readonly regions: readonly ReleasedRegion[] | undefined }
+  /** Was meant for the worker that has the region, and came when that was another one already. */
+  | { readonly kind: 'passOn'; readonly regionId: number; readonly message: ToWorker }
   /** A snapshot is to come in this range; regions that it absorbed may go. */
   | { readonly kind: 'claim'; readonly id: number; readonly region: Region; readonly absorbed: readonly number[] }
   | { readonly kind: 'releaseClaim'; readonly regionId: number }
@@ -76,6 +91,8 @@ export function isLocalOrigin(origin: Origin): boolean {
 /** What a worker is started with. */
 export interface WorkerTask {
   readonly config: ShardConfig;
+  /** Slots that are not at home. */
+  readonly movedSlots: readonly MovedSlot[];
   /** Of the node's database (store: attachRocks). */
   readonly storeHandle: bigint;
   /** Where its fence is kept (store: FenceFile). */

@@ -6,6 +6,7 @@ import type { MraftError } from '../../rpc/wire/errors.ts';
 import type { BodyCodec } from '../region/snapshot-chunk.ts';
 import type { Fence } from '../store/fence.ts';
 import type { Store } from '../store/port.ts';
+import type { SlotTable } from './slot-table.ts';
 import type { Lane } from '../../rpc/wire/subjects.ts';
 import type { RangeClaims } from './snapshot-ports.ts';
 
@@ -67,6 +68,8 @@ export interface ShardConfig {
 }
 
 export interface ShardEnvironment {
+  /** This worker's own copy. Without it all slots are at home. */
+  readonly slots?: SlotTable;
   readonly store: Store;
   /** Remembers what was synced, apart from the store; undefined in tests that lose nothing. */
   readonly fence?: Fence;

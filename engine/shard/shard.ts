@@ -19,7 +19,7 @@ import {
 } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import { fromWireRegion, isNewerEpoch, type Epoch, type Region } from '../../rpc/wire/region.ts';
-import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
+import { slotOfRegion } from '../../rpc/wire/slots.ts';
 import { answerOfNobody } from '../raft/index.ts';
 import type { CommitMerge } from '../region/absorption.ts';
 import type { ChangeDone, RegionChange } from '../region/admin.ts';
@@ -43,8 +43,11 @@ import { OrphanSearch } from './orphans.ts';
 import { Outbox } from './outbox.ts';
 import type { ShardConfig, ShardEnvironment } from './ports.ts';
 import { RegionReports, type LedRegion } from './region-reports.ts';
+import type { ReleasedRegion } from './port-messages.ts';
 import { fromWireMessage } from './raft-wire.ts';
 import { Responder } from './responder.ts';
+import type { SlotWork } from './slot-balance.ts';
+import { SlotTable } from './slot-table.ts';
 import { SnapshotDesk } from './snapshot-desk.ts';
 import { UnknownRegions } from './unknown-regions.ts';
 import { emptyShardStats, type ShardStats } from './stats.ts';
@@ -70,6 +73,7 @@ export class Shard {
   readonly #replicas = new Map<number, Replica>();
   readonly #replicaEnv: ReplicaEnvironment;
   readonly #directory: Directory;
+  readonly #slots: SlotTable;
   readonly #inbox = new Inbox();
   readonly #outbox: Outbox;
   readonly #responder: Responder;
@@ -112,6 +116,7 @@ export class Shard {
     this.#config = config;
     this.#env = env;
     this.#directory = new Directory(env.store);
+    this.#slots = env.slots ?? new SlotTable(config.workers);
     this.#liveness = new Liveness(livenessOf(config.timings.electionTimeoutMs), env.clock.nowMs());
     this.#neighbours = new Neighbours(config.nodeId, (nodeId, isNeighbour) => {
       if (isNeighbour) this.#liveness.watch(nodeId);
@@ -253,6 +258,64 @@ export class Shard {
     this.#replicas.delete(regionId);
     this.#reports.forget(regionId);
     return replica;
+  }
+
+  // --- slots move between the workers of a node (slot-moves.ts) ----------------------------------------------------
+
+  /** Whether the slot of a region is this worker's. */
+  isHome(regionId: number): boolean {
+    return this.#isHome(regionId);
+  }
+
+  /** Another worker has the slot now: what comes for it is forwarded there. */
+  noteSlot(slot: number, worker: number): void {
+    this.#slots.move(slot, worker);
+  }
+
+  /**
+   * Between turns: closes all replicas of a slot, which is another worker's from now on. Undefined, and nothing is closed,
+   * while the disk is full or one of them is being installed, merged or removed.
+   */
+  releaseSlot(slot: number, to: number): ReleasedRegion[] | undefined {
+    const isOfSlot = (regionId: number): boolean => slotOfRegion(regionId) === slot;
+    const replicas = [...this.#replicas.values()].filter(({ regionId }) => isOfSlot(regionId));
+    const canGo = (replica: Replica): boolean => replica.state.phase === 'normal' && !this.#removed.has(replica);
+    if (this.#stalled || !replicas.every(canGo)) return undefined;
+    if (this.#snapshots.isReceiving(isOfSlot) || this.#merges.isFinishing(isOfSlot)) return undefined;
+    const released = replicas.map(({ regionId, isLeader }) => ({ regionId, wasLed: isLeader }));
+    this.#slots.move(slot, to);
+    for (const { regionId } of released) this.closeRegion(regionId);
+    this.#flushAnswers();
+    return released;
+  }
+
+  /** Opens the replicas of a slot that another worker has closed; what that one led leads on. */
+  takeSlot(slot: number, regions: readonly ReleasedRegion[]): void {
+    this.#slots.move(slot, this.#config.worker);
+    const nowMs = this.#env.clock.nowMs();
+    for (const { regionId, wasLed } of regions) {
+      if (this.#replicas.has(regionId)) continue;
+      this.openStoredRegion(regionId, { isNewborn: false, campaigns: false });
+      const replica = this.#replicas.get(regionId);
+      if (!wasLed || !replica) continue;
+      replica.resumeLeading(nowMs);
+      this.#noteWork(replica);
+    }
+  }
+
+  /** What the slots did since this was last asked: the hottest, and all together. */
+  takeWork(most: number): { readonly slots: SlotWork[]; readonly work: number } {
+    const bySlot = new Map<number, number>();
+    let work = 0;
+    // Who slept all the time did nothing.
+    for (const replica of this.#awake) {
+      const slot = slotOfRegion(replica.regionId);
+      bySlot.set(slot, (bySlot.get(slot) ?? 0) + replica.work);
+      work += replica.work;
+      replica.work = 0;
+    }
+    const slots = [...bySlot].map(([slot, slotWork]) => ({ slot, work: slotWork }));
+    return { slots: slots.sort((a, b) => b.work - a.work).slice(0, most), work };
   }
 
   /** Told behind the write. */
@@ -528,6 +591,7 @@ export class Shard {
 
   /** Something was done to a replica that may give it work, or have woken it. */
   #noteWork(replica: Replica): void {
+    replica.work++;
     if (replica.hasWork) this.#busy.add(replica);
     if (this.#awake.has(replica) || !replica.needsTicks) return;
     this.#awake.add(replica);
@@ -591,8 +655,7 @@ export class Shard {
   #onSnapshotStep(step: mraft.SnapshotStep, frame: Uint8Array, fromNode: number, nowMs: number): void {
     if (this.#isHome(step.regionId)) return this.#snapshots.onStep(step, fromNode, nowMs);
     this.#stats.forwarded++;
-    const home = homeWorker(slotOfRegion(step.regionId), this.#config.workers);
-    this.#env.transport.forwardPeerFrame(home, frame, fromNode);
+    this.#env.transport.forwardPeerFrame(this.#slots.workerOf(step.regionId), frame, fromNode);
   }
 
   #step(replica: Replica, wire: mraft.RaftMessage, fromNode: number, nowMs: number): void {
@@ -608,7 +671,7 @@ export class Shard {
   }
 
   #isHome(regionId: number): boolean {
-    return homeWorker(slotOfRegion(regionId), this.#config.workers) === this.#config.worker;
+    return this.#slots.workerOf(regionId) === this.#config.worker;
   }
 
   /**
@@ -662,7 +725,7 @@ export class Shard {
 
   /** Gathers what belongs to another worker of this node. */
   #misdirect<T>(gathered: Map<number, T[]> | undefined, regionId: number, item: T): Map<number, T[]> | undefined {
-    const home = homeWorker(slotOfRegion(regionId), this.#config.workers);
+    const home = this.#slots.workerOf(regionId);
     gathered ??= new Map();
     const items = gathered.get(home);
     if (items) items.push(item);

@@ -95,6 +95,11 @@ export class SnapshotDesk {
     this.#incoming.resume(record);
   }
 
+  /** Whether snapshots of such regions are coming in, or are being installed. */
+  isReceiving(matches: (regionId: number) => boolean): boolean {
+    return this.#incoming.some(matches);
+  }
+
   isInstalling(regionId: number): boolean {
     return this.#incoming.isInstalling(regionId);
   }

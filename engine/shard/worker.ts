@@ -18,7 +18,12 @@ import { PooledCodec } from './pooled-codec.ts';
 import { isLocalOrigin, ownBytes, ownKeys, type FromWorker, type ToWorker, type WorkerTask } from './port-messages.ts';
 import type { ShardEvents, ShardTransport } from './ports.ts';
 import { Shard } from './shard.ts';
+import type { WorkerLoad } from './slot-balance.ts';
+import { SlotTable } from './slot-table.ts';
 import { watchIdleMemory } from './idle-memory.ts';
+
+/** Slots that a worker names when it is asked for its load. */
+const HOT_SLOTS = 32;
 
 /** Runs one worker. Resolves when it was told to stop; rejects when it must not go on. */
 export default async function runWorker(task: WorkerTask): Promise<void> {
@@ -35,6 +40,7 @@ class WorkerThread {
   readonly #shard: Shard;
   readonly #loop: EventLoop;
   #link: Link | undefined;
+  #busyBefore = performance.eventLoopUtilization();
   #stop: () => void = () => {};
   #stoppedByCall: Promise<void>;
 
@@ -57,6 +63,7 @@ class WorkerThread {
         task.config.snapshotCompression ?? DEFAULTS.snapshotCompression,
       ),
       ranges: this.#main,
+      slots: new SlotTable(task.config.workers, task.movedSlots),
     });
     this.#loop = new EventLoop(
       this.#shard,
@@ -96,6 +103,7 @@ class WorkerThread {
           this.#loop.wake();
           return begun;
         },
+        load: () => this.#load(),
         stop: () => this.#stop(),
       },
       controlPort,
@@ -137,7 +145,22 @@ class WorkerThread {
   }
 
   #onMessage(message: ToWorker): void {
+    const regionId = regionOf(message);
+    if (regionId !== undefined && !this.#shard.isHome(regionId)) {
+      return this.#post({ kind: 'passOn', regionId, message });
+    }
     switch (message.kind) {
+      case 'releaseSlot': {
+        const { slot, to } = message;
+        this.#post({ kind: 'slotReleased', slot, regions: this.#shard.releaseSlot(slot, to) });
+        break;
+      }
+      case 'takeSlot':
+        this.#shard.takeSlot(message.slot, message.regions);
+        break;
+      case 'slotMoved':
+        this.#shard.noteSlot(message.slot, message.worker);
+        break;
       case 'requests':
         this.#shard.receiveRequests(message.frame, message.origin);
         break;
@@ -166,6 +189,13 @@ class WorkerThread {
         this.#shard.noteAbsorbed(message.regionId, message.successor);
     }
     this.#loop.wake();
+  }
+
+  #load(): WorkerLoad {
+    const now = performance.eventLoopUtilization();
+    const { utilization } = performance.eventLoopUtilization(now, this.#busyBefore);
+    this.#busyBefore = now;
+    return { worker: this.#task.config.worker, busyShare: utilization, ...this.#shard.takeWork(HOT_SLOTS) };
   }
 
   #transport(): ShardTransport {
@@ -226,6 +256,20 @@ class WorkerThread {
     this.#fence.close();
     this.#task.dataPort.close();
     this.#task.controlPort.close();
+  }
+}
+
+/** The region whose worker the message is for. */
+function regionOf(message: ToWorker): number | undefined {
+  switch (message.kind) {
+    case 'openRegion':
+    case 'destroyRegion':
+    case 'absorbed':
+      return message.regionId;
+    case 'sourceReady':
+      return message.targetId;
+    default:
+      return undefined;
   }
 }
 
