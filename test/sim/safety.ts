@@ -250,12 +250,14 @@ export class Safety implements Cluster {
     }
     if (raft.term < seen.term) this.report('term is monotonic', `${image.where}: ${seen.term} became ${raft.term}`);
     if (finished) this.#checkProgress(facts, seen, image, status);
-    if (raft.role === 'leader' && (seen.role !== 'leader' || seen.term !== raft.term)) {
+    // The only voter of a region leads at once, but has not written its vote before the turn is done.
+    const isPending = raft.role === 'leader' && !finished;
+    if (raft.role === 'leader' && finished && (seen.role !== 'leader' || seen.term !== raft.term)) {
       this.#onLeader(facts, image, raft.term, seen.followed);
     }
     if (raft.role === 'follower') seen.followed = region.epoch;
     const campaigns = seen.role === 'follower' && raft.role === 'preCandidate';
-    seen.role = raft.role;
+    if (!isPending) seen.role = raft.role;
     seen.term = raft.term;
     seen.leaseUntilMs = raft.leaseUntilMs;
     seen.region = region;
