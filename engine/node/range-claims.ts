@@ -1,5 +1,6 @@
 /** Workers' claims on ranges of the node, and what becomes of them when a worker dies. */
 
+import { canDestroyAbsorbed } from '../region/merge.ts';
 import type { RangeLedger } from '../shard/range-ledger.ts';
 import type { FromWorker, ToWorker } from '../shard/port-messages.ts';
 import type { Store } from '../store/port.ts';
@@ -26,10 +27,12 @@ export class ClaimKeeper {
    * which is refused for now, comes again.
    */
   onClaim(worker: number, { id, region, absorbed }: Claim): void {
-    const { ledger, post, workerOf } = this.#parts;
+    const { ledger, post, store, workerOf } = this.#parts;
     const { conflicts } = ledger.claim(region);
     for (const regionId of conflicts) {
-      if (absorbed.includes(regionId)) post(workerOf(regionId), { kind: 'destroyRegion', regionId });
+      const merged = absorbed.find((one) => one.regionId === regionId);
+      const isUnneeded = merged && canDestroyAbsorbed(region.regionId, merged, loadRegionRecord(store, merged.targetId));
+      if (isUnneeded) post(workerOf(regionId), { kind: 'destroyRegion', regionId });
     }
     post(worker, { kind: 'claimed', id, isGranted: conflicts.length === 0 });
   }

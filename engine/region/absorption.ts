@@ -117,7 +117,8 @@ export function absorbSource({ index, merge, source, nodeId, state, store, sessi
   }
   const batch = batches.applied;
   const region = absorbRegion(state.region, source.region);
-  const absorbed = absorbedAfter(state.record.absorbed, source.absorbed, { regionId, version: region.epoch.version });
+  const merged = { regionId, version: region.epoch.version, targetId: region.regionId };
+  const absorbed = absorbedAfter(state.record.absorbed, source.absorbed, merged);
   const records = [...listSessions(store, regionId)];
   sessions.unite(SessionTable.load(records), index);
   state.become({ ...state.record, region, absorbed }, batch);

@@ -196,3 +196,18 @@ const CARRIED_ENTRY_BYTES = 32;
 function changesRegion(data: Uint8Array): boolean {
   return data.length > 0 && new PayloadCursor(data).admin !== undefined;
 }
+
+/**
+ * Whether a replica that lies where a snapshot is to come can be destroyed: its region was merged into the snapshot's, or
+ * into one from which that was split off later (`merged`). But as long as the region that took it over has a replica here
+ * which has not come so far, that one needs it for its CommitMerge, and gives the range away afterwards by itself.
+ * @param absorber what this node has of the region that took it over
+ */
+export function canDestroyAbsorbed(
+  snapshotOf: number,
+  merged: Absorbed,
+  absorber: { readonly absorbed: readonly Absorbed[] } | undefined,
+): boolean {
+  if (merged.targetId === snapshotOf || absorber === undefined) return true;
+  return absorber.absorbed.some(({ regionId }) => regionId === merged.regionId);
+}

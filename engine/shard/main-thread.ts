@@ -18,7 +18,7 @@ export class MainThread implements RangeClaims {
   claim({ region, absorbed }: RegionRecord, done: (isGranted: boolean) => void): void {
     const id = this.#nextId++;
     this.#claims.set(id, done);
-    this.#post({ kind: 'claim', id, region, absorbed: absorbed.map(({ regionId }) => regionId) });
+    this.#post({ kind: 'claim', id, region, absorbed });
   }
 
   release(regionId: number): void {

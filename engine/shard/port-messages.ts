@@ -4,6 +4,7 @@ import type { MessagePort } from 'node:worker_threads';
 import type { Origin } from '../region/ports.ts';
 import type { Region } from '../../rpc/wire/region.ts';
 import type { Job, JobResult } from './job-worker.ts';
+import type { Absorbed } from '../store/region-records.ts';
 import type { ShardConfig } from './ports.ts';
 import type { MovedSlot } from './slot-table.ts';
 
@@ -45,7 +46,7 @@ export type FromWorker =
   /** Was meant for the worker that has the region, and came when that was another one already. */
   | { readonly kind: 'passOn'; readonly regionId: number; readonly message: ToWorker }
   /** A snapshot is to come in this range; regions that it absorbed may go. */
-  | { readonly kind: 'claim'; readonly id: number; readonly region: Region; readonly absorbed: readonly number[] }
+  | { readonly kind: 'claim'; readonly id: number; readonly region: Region; readonly absorbed: readonly Absorbed[] }
   | { readonly kind: 'releaseClaim'; readonly regionId: number }
   /** For the second pool. */
   | { readonly kind: 'job'; readonly id: number; readonly job: Job }

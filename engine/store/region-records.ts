@@ -86,10 +86,11 @@ export interface RegionRecord {
   readonly absorbed: readonly Absorbed[];
 }
 
-/** A region that was merged into another one, and the version that the other had from then on. */
+/** A region that was merged into another one (`targetId`), and the version that the other had from then on. */
 export interface Absorbed {
   readonly regionId: number;
   readonly version: number;
+  readonly targetId: number;
 }
 
 const { RegionPhase: WirePhase } = mraft;
@@ -129,9 +130,10 @@ export function fromWireRecord(wire: mraft.IRegionRecord): RegionRecord {
           index: wire.mergeIndex ?? 0,
         }
       : undefined,
-    absorbed: (wire.absorbed ?? []).map(({ regionId, version }) => ({
+    absorbed: (wire.absorbed ?? []).map(({ regionId, version, targetId }) => ({
       regionId: regionId ?? 0,
       version: version ?? 0,
+      targetId: targetId ?? 0,
     })),
   };
 }

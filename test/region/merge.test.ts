@@ -3,6 +3,7 @@
 import {
   absorbRegion,
   absorbedAfter,
+  canDestroyAbsorbed,
   checkCarriedEntries,
   checkMerge,
   judgeTarget,
@@ -158,14 +159,14 @@ test('a source goes on only when its target has a newer epoch and did not absorb
   assert.is(judge(older), 'waiting', 'a replica that lags proves nothing');
   assert.is(judge(changed), 'movedOn');
   assert.is(judge(raiseVersion(prepared)), 'movedOn', 'the target prepares a merge of its own');
-  assert.is(judge(absorbRegion(prepared, source), [{ regionId: 7, version: 5 }]), 'merged');
+  assert.is(judge(absorbRegion(prepared, source), [{ regionId: 7, version: 5, targetId: 8 }]), 'merged');
 });
 
 test('a target that absorbed the source and split it off again has absorbed it all the same', () => {
   const source = region(7, 'c', 'm');
   const prepared = region(8, 'm', 'x');
   const whole = absorbRegion(prepared, source);
-  const absorbed = absorbedAfter([], [], { regionId: 7, version: whole.epoch.version });
+  const absorbed = absorbedAfter([], [], { regionId: 7, version: whole.epoch.version, targetId: 8 });
   const { parent, child } = splitRegion(whole, { splitKey: text('m'), childRegionId: 9, childPeerIds: [1, 2, 3] });
   for (const half of [parent, child]) {
     assert.is(judgeTarget(source, prepared, { region: half, absorbed }), 'merged', keys(half));
@@ -176,16 +177,24 @@ test('a target that was merged away itself proves that it moved on', () => {
   const source = region(7, 'c', 'm');
   const prepared = region(8, 'm', 'x');
   const absorber = absorbRegion(region(9, 'x', ''), raiseVersion(prepared));
-  const absorbed = absorbedAfter([], [], { regionId: 8, version: absorber.epoch.version });
+  const absorbed = absorbedAfter([], [], { regionId: 8, version: absorber.epoch.version, targetId: 8 });
   assert.is(judgeTarget(source, prepared, { region: absorber, absorbed }), 'movedOn');
   const late = region(9, 'a', 'z', { epoch: { version: 2, confVersion: 1 } });
   assert.is(judgeTarget(source, prepared, { region: late, absorbed: [] }), 'waiting', 'from before the target was');
 });
 
+test('a replica that was merged elsewhere goes when whoever took it over here needs it no more', () => {
+  const merged = { regionId: 7, version: 5, targetId: 8 };
+  assert.ok(canDestroyAbsorbed(8, merged, { absorbed: [] }), 'the snapshot is of the one that took it over');
+  assert.ok(canDestroyAbsorbed(9, merged, undefined), 'that one is not here');
+  assert.ok(canDestroyAbsorbed(9, merged, { absorbed: [merged] }), 'it has taken it over');
+  assert.not(canDestroyAbsorbed(9, merged, { absorbed: [] }), 'it has yet to do so');
+});
+
 test('what a region remembers of whom it absorbed is bounded, and what it may have forgotten proves nothing', () => {
   let absorbed: readonly Absorbed[] = [];
   for (let i = 0; i < LIMITS.absorbedRegions + 10; i++) {
-    absorbed = absorbedAfter(absorbed, [], { regionId: 1000 + i, version: 10 + i });
+    absorbed = absorbedAfter(absorbed, [], { regionId: 1000 + i, version: 10 + i, targetId: 8 });
   }
   assert.is(absorbed.length, LIMITS.absorbedRegions);
   assert.is(absorbed.at(-1)!.version, 20);

@@ -6,7 +6,7 @@
 import { Shard } from '../../engine/shard/shard.ts';
 import type { ShardTransport } from '../../engine/shard/ports.ts';
 import { decodeCommitMerge } from '../../engine/region/absorption.ts';
-import { judgeTarget } from '../../engine/region/merge.ts';
+import { canDestroyAbsorbed, judgeTarget } from '../../engine/region/merge.ts';
 import { RangeLedger } from '../../engine/shard/range-ledger.ts';
 import { MemoryStore } from '../../engine/store/memory-store.ts';
 import { listRegionRecords, listRegions, loadRegionRecord, putRegion } from '../../engine/store/region-records.ts';
@@ -126,7 +126,11 @@ export class VirtualCluster {
         ranges: {
           claim: ({ region, absorbed }, done) => {
             const { conflicts } = ledger.claim(region);
-            const gone = conflicts.filter((regionId) => absorbed.some((one) => one.regionId === regionId));
+            const gone = conflicts.filter((regionId) => {
+              const merged = absorbed.find((one) => one.regionId === regionId);
+              if (!merged) return false;
+              return canDestroyAbsorbed(region.regionId, merged, loadRegionRecord(node.store, merged.targetId));
+            });
             this.#betweenTurns.push(() => gone.forEach((regionId) => shard.destroyRegion(regionId)));
             done(conflicts.length === 0);
           },
