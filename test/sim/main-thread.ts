@@ -97,13 +97,12 @@ export class VirtualMainThread {
       ranges: {
         claim: ({ region, absorbed }, done) => {
           const id = this.#nextClaim++;
-          const ids = absorbed.map(({ regionId }) => regionId);
           this.#waiting.set(id, (isGranted) => {
             node.world.at(node.world.nowMs + THREAD_HOP_MS, () => {
               if (!isDead()) this.#process.worker(number)?.post(() => done(isGranted));
             });
           });
-          hear(() => this.#claims.onClaim(number, { kind: 'claim', id, region, absorbed: ids }));
+          hear(() => this.#claims.onClaim(number, { kind: 'claim', id, region, absorbed }));
         },
         release: (regionId) => hear(() => this.#claims.onRelease(regionId)),
       },
