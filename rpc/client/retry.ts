@@ -16,6 +16,7 @@ const FIRST_DELAY_MS = 8;
 const LONGEST_DELAY_MS = 250;
 /** An election is short: without a leader the peers are asked more often than a busy server is. */
 const LONGEST_ELECTION_DELAY_MS = 60;
+const LONGEST_MERGE_DELAY_MS = 40;
 /** Redirects that are followed without a pause; more of them mean that two peers point at each other. */
 const FREE_REDIRECTS = 3;
 
@@ -46,6 +47,15 @@ export function decideRetry(error: MraftError, attempts: number, random: number)
         refresh: !healed || attempts > FREE_REDIRECTS,
       };
     }
+    case 'RegionMerging':
+    case 'RegionChanging':
+      // Over in a few turns of two regions: whoever waits long waits for nothing.
+      return {
+        retry: true,
+        delayMs: backoffMs(attempts, random, LONGEST_MERGE_DELAY_MS),
+        turn: false,
+        refresh: attempts > FREE_REDIRECTS,
+      };
     case 'RegionNotFound':
     case 'KeyNotInRegion':
       return { retry: true, delayMs: backoffMs(attempts, random), turn: true, refresh: true };

@@ -97,6 +97,30 @@ export class FakeCluster implements ClientTransport {
     }
   }
 
+  /** Merges a region into its neighbour as the servers do: the whole remembers what both did. */
+  merge(sourceId: number, targetId: number): void {
+    const source = this.region(sourceId);
+    const target = this.region(targetId);
+    const isLeft = compareKeys(source.startKey, target.startKey) < 0;
+    const version = Math.max(source.epoch.version, target.epoch.version) + 1;
+    const merged: FakeRegion = {
+      ...target,
+      startKey: isLeft ? source.startKey : target.startKey,
+      endKey: isLeft ? target.endKey : source.endKey,
+      epoch: { version, confVersion: 1 },
+    };
+    for (const [name, known] of source.sessions) {
+      const own = merged.sessions.get(name);
+      if (!own) merged.sessions.set(name, known);
+      else {
+        own.floor = Math.max(own.floor, known.floor);
+        for (const [seq, result] of known.applied) own.applied.set(seq, result);
+      }
+    }
+    this.regions.splice(this.regions.indexOf(target), 1, merged);
+    this.regions.splice(this.regions.indexOf(source), 1);
+  }
+
   region(regionId: number): FakeRegion {
     return this.regions.find((region) => region.regionId === regionId)!;
   }
