@@ -78,10 +78,16 @@ export function toConfChange(change: MembershipChange | undefined): ConfChange {
 }
 
 /**
- * Checks that a change can follow the present membership, as a proposer sees it.
- * @throws ChangeRefused when it never can, RegionChanging when another change has to end first
+ * Checks that a change can follow the present membership, as a proposer sees it. `hasLog`: whether that peer is known to
+ * have a part of the leader's log.
+ * @throws ChangeRefused when it never can, RegionChanging when something else has to end first
  */
-export function checkMembershipChange(region: Region, leaderPeerId: number, change: MembershipChange): void {
+export function checkMembershipChange(
+  region: Region,
+  leaderPeerId: number,
+  change: MembershipChange,
+  hasLog: (peerId: number) => boolean,
+): void {
   const membership = membershipOf(region);
   if (isJoint(membership)) {
     throw new RegionChanging(`region ${region.regionId} is in the middle of a membership change`, {
@@ -93,6 +99,7 @@ export function checkMembershipChange(region: Region, leaderPeerId: number, chan
     throw refused(region, 'a change names each peer once');
   }
   for (const one of change.changes) checkOne(region, leaderPeerId, change.joint, one);
+  for (const one of change.changes) if (one.action === 'addVoter') checkPromotion(region, one, hasLog);
   try {
     changedRegion(region, change);
   } catch (cause) {
@@ -124,6 +131,19 @@ function checkOne(region: Region, leaderPeerId: number, joint: boolean, change: 
   if (action === 'addLearner' && peerId === leaderPeerId) {
     throw refused(region, `peer ${peerId} leads it: transfer the leadership before it stops to vote`);
   }
+}
+
+/**
+ * A peer without a log cannot vote. Were it to vote nevertheless, the others could come to need its vote to elect the leader
+ * that would give it one, and nobody would ever lead again.
+ */
+function checkPromotion(region: Region, { peerId }: PeerChange, hasLog: (peerId: number) => boolean): void {
+  const known = region.peers.find((peer) => peer.peerId === peerId);
+  if (!known) throw refused(region, `peer ${peerId} is new: add it as a learner, and let it vote when it has caught up`);
+  if (known.role !== 'learner' || hasLog(peerId)) return;
+  throw new RegionChanging(`peer ${peerId} of region ${region.regionId} has nothing yet: it can vote when it caught up`, {
+    regionId: region.regionId,
+  });
 }
 
 function refused(region: Region, why: string, cause?: unknown): ChangeRefused {

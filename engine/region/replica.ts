@@ -675,7 +675,9 @@ export class Replica {
       return this.raft.propose(adminPayload(epoch, preparedCommand(change.command, proposer)), nowMs);
     }
     this.#checkPhase();
-    checkMembershipChange(this.region, this.peerId, change);
+    const { progress } = this.raft.status();
+    const hasLog = (id: number): boolean => progress.some(({ peerId, match }) => peerId === id && match > 0);
+    checkMembershipChange(this.region, this.peerId, change, hasLog);
     return this.raft.proposeConfChange(encodeMembershipChange(epoch, change), nowMs);
   }
 

@@ -659,7 +659,11 @@ export class Shard {
   }
 
   #step(replica: Replica, wire: mraft.RaftMessage, fromNode: number, nowMs: number): void {
-    if (wire.to !== replica.peerId) return this.#drop('otherPeer');
+    if (wire.to !== replica.peerId) {
+      // Whoever speaks to a newer peer of this node has applied that this one was removed: it makes room.
+      if (wire.to > replica.peerId) this.#noteRemoved(wire.regionId, false);
+      return this.#drop('otherPeer');
+    }
     if (!replica.comesFrom(wire.from, fromNode)) return this.#drop('otherPeer');
     try {
       replica.step(fromWireMessage(wire), nowMs);

@@ -3,7 +3,7 @@
 import type { PeerChange } from '../../engine/region/membership.ts';
 import { listRegions, loadTombstone } from '../../engine/store/region-records.ts';
 import { assert, suite } from '../harness.ts';
-import { VirtualCluster } from './virtual-cluster.ts';
+import { VirtualCluster, wholeRegion } from './virtual-cluster.ts';
 
 const test = suite('membership');
 
@@ -112,6 +112,7 @@ for (const [what, changes, joint] of [
   ['no change', [], false],
   ['a peer that is not there', [{ action: 'remove', peerId: 99, nodeId: 9 }], false],
   ['a second peer on a node', [{ action: 'addLearner', peerId: 99, nodeId: 1 }], false],
+  ['a voter that was no learner', [{ action: 'addVoter', peerId: 99, nodeId: 9 }], false],
   ['a peer that moves', [{ action: 'addVoter', peerId: 10, nodeId: 9 }], false],
   ['a peer without an id', [{ action: 'addLearner', peerId: 0, nodeId: 9 }], false],
   ['a joint change that changes no voter', [{ action: 'addLearner', peerId: 99, nodeId: 9 }], true],
@@ -124,6 +125,31 @@ for (const [what, changes, joint] of [
     assert.equal(cluster.region(), before);
   });
 }
+
+test('a learner votes when it has caught up, not before: who has no log could never help to elect who would give it one', () => {
+  const cluster = new VirtualCluster({ nodes: 4, regions: [wholeRegion([1, 2, 3])] });
+  cluster.elect();
+  cluster.loses = ({ to }) => to === 4;
+  assert.is(cluster.change(membership([{ action: 'addLearner', peerId: 99, nodeId: 4 }])), undefined);
+  const promotion = membership([{ action: 'addVoter', peerId: 99, nodeId: 4 }]);
+  assert.is(cluster.change(promotion)?.code, 'RegionChanging');
+  assert.is(rolesOf(cluster)[4], 'learner');
+  cluster.loses = () => false;
+  cluster.pass(5_000);
+  assert.is(cluster.change(promotion), undefined);
+  assert.is(rolesOf(cluster)[4], 'voter');
+});
+
+test('a newer peer of a node takes the place of one that did not hear of its removal', () => {
+  const { cluster, followers } = led();
+  const nodeId = followers[0]!;
+  cluster.loses = ({ to }) => to === nodeId;
+  cluster.change(remove(nodeId));
+  cluster.change(membership([{ action: 'addLearner', peerId: 99, nodeId }]));
+  cluster.loses = () => false;
+  cluster.pass(5_000);
+  assert.is(cluster.node(nodeId).shard.regionStatus(REGION)?.raft.peerId, 99);
+});
 
 test('refused without a trace: the leader itself, and the last voter', () => {
   const { cluster, leader, followers } = led();
