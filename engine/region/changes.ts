@@ -14,7 +14,7 @@ import {
   asMraftError,
   type MraftError,
 } from '../../rpc/wire/errors.ts';
-import { fromWireRegion, sameEpoch, type Epoch, type Region } from '../../rpc/wire/region.ts';
+import { fromWireRegion, sameEpoch, type Epoch, type Peer, type Region } from '../../rpc/wire/region.ts';
 import type { ConfChange, Entry } from '../raft/index.ts';
 import type { Store } from '../store/port.ts';
 import { loadRegionRecord, loadTombstone, normalRecord } from '../store/region-records.ts';
@@ -44,6 +44,8 @@ export interface ChangeHooks {
   compactTo(index: number, term: number): void;
   /** The region's descriptor is another from here on. Told when it is written. */
   onRegionChanged(region: Region): void;
+  /** These learners belong to the region, which is this now, no longer. Told when that is written. */
+  onLearnersLeft(left: readonly Peer[], region: Region): void;
   /** This peer belongs to the region no longer. Told when that is written. */
   onRemoved(wasVoter: boolean): void;
   /** The region is two from here on. `isBorn`: the new half has a replica here. Told when that is written. */
@@ -94,6 +96,10 @@ export class RegionChanges {
     const stays = region.peers.some((peer) => peer.nodeId === this.#nodeId);
     batches.written.push(() => {
       this.#hooks.onRegionChanged(region);
+      const left = before.peers.filter(
+        ({ peerId, role }) => role === 'learner' && !region.peers.some((peer) => peer.peerId === peerId),
+      );
+      if (left.length > 0) this.#hooks.onLearnersLeft(left, region);
       if (!stays) this.#hooks.onRemoved(own !== undefined && own.role !== 'learner');
     });
   }

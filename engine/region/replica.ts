@@ -177,6 +177,11 @@ export class Replica {
         for (const peer of region.peers) this.#nodeOfPeer.set(peer.peerId, peer.nodeId);
         env.onRegionChanged(region);
       },
+      // Nobody speaks to them any more, and they never campaign: this is how they hear of it.
+      onLearnersLeft: (left, region) => {
+        if (!this.isLeader) return;
+        for (const { nodeId, peerId } of left) env.sendNotice(nodeId, peerId, region);
+      },
       onRemoved: (wasVoter) => env.onRemoved(this.regionId, wasVoter),
       onSplit: (parent, child, isBorn) => {
         // A round of heartbeats tells the others at once that they can apply it: the new half needs their votes.

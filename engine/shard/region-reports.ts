@@ -83,7 +83,7 @@ function reportOf(replica: Replica): LedRegion {
     sizeBytes: 0,
     readsPerSecond: 0,
     writesPerSecond: 0,
-    pendingPeers: others.filter((peer) => peer.state === 'snapshot' || isBehind(peer.match)).map((peer) => peer.peerId),
+    pendingPeers: others.filter((peer) => peer.state !== 'replicate' || isBehind(peer.match)).map((peer) => peer.peerId),
     downPeers: others.filter((peer) => !peer.recentlyActive).map((peer) => peer.peerId),
   };
 }
