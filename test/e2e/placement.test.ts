@@ -1,0 +1,82 @@
+/** Nodes come and go under load: real processes, recorded callers with a deadline of 2 s. */
+
+import { connect, type Client } from '../../rpc/client/index.ts';
+import { startLocalCluster, type LocalCluster } from '../../tools/local-cluster.ts';
+import { assert, eventually, note, suite } from '../harness.ts';
+import { Load } from './load.ts';
+import { PlacementView } from './placement-view.ts';
+
+const test = suite('placement', { timeoutMs: 400_000 });
+
+/** The promise; a test must not fail because the machine does something else meanwhile. */
+const EVEN_MS = 60_000 * Number(process.env['MRAFT_TEST_SLACK'] ?? 2);
+const DEADLINE_MS = 2_000;
+const REGIONS = 47;
+
+let cluster: LocalCluster;
+let clients: Client[];
+let view: PlacementView;
+
+test.before.each(async () => {
+  cluster = await startLocalCluster({ regions: REGIONS, workers: 1 });
+  clients = await Promise.all([1, 2, 3].map(() => connect({ servers: cluster.url, cluster: cluster.cluster })));
+  view = await PlacementView.connect(cluster);
+  await view.untilUp(3, 30_000);
+});
+test.after.each(async () => {
+  await view.close();
+  await Promise.all(clients.map((client) => client.close()));
+  await cluster.stop();
+});
+
+test('from 3 to 5 nodes and back: leaders even, nothing lost, no caller sees an error', async () => {
+  const load = Load.start(clients, { writers: 24, recorded: 8, timeoutMs: DEADLINE_MS });
+  note(`3 nodes even after ${Math.round(await view.untilEven([1, 2, 3], EVEN_MS))} ms`);
+  for (const id of [4, 5]) {
+    await cluster.addNode(id).start();
+    const nodes = [1, 2, 3, 4, 5].slice(0, id);
+    note(`node ${id} joined: even after ${Math.round(await view.untilEven(nodes, EVEN_MS))} ms`);
+  }
+  for (const id of [2, 1]) {
+    await view.admin.placement('node.drain', { nodeId: id, leave: true });
+    const startedMs = performance.now();
+    await eventually(
+      `node ${id} has left`,
+      async () => (await view.nodes()).find((node) => node.nodeId === id)?.state === 'removed',
+      EVEN_MS,
+    );
+    note(`node ${id} left after ${Math.round(performance.now() - startedMs)} ms`);
+    await cluster.node(id).term();
+    const nodes = id === 2 ? [1, 3, 4, 5] : [3, 4, 5];
+    note(`even again after ${Math.round(await view.untilEven(nodes, EVEN_MS))} ms`);
+  }
+  await load.stop();
+  note(`${load.acknowledgedWrites} writes; errors: ${JSON.stringify([...load.recorder.errors])}`);
+  assert.equal([...load.recorder.errors], []);
+  await load.verify(clients[1] as Client);
+});
+
+test('a node that dies is replaced after the configured time, and its regions have three replicas again', async () => {
+  await view.set({ suspectAfterMs: 2_000, replaceAfterMs: 4_000 });
+  await cluster.addNode(4).start();
+  await view.untilEven([1, 2, 3, 4], EVEN_MS);
+  const load = Load.start(clients, { writers: 24, recorded: 8 });
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  await cluster.node(3).kill9();
+  note(`replaced after ${Math.round(await view.untilEven([1, 2, 4], EVEN_MS))} ms, with 4,000 ms of patience`);
+  await load.stop();
+  note(`${load.acknowledgedWrites} writes; errors: ${JSON.stringify([...load.recorder.errors])}`);
+  assert.equal([...load.recorder.errors], []);
+  await load.verify(clients[1] as Client);
+  // What comes back finds its place taken: it is told so, and is of use again.
+  await cluster.node(3).start();
+  await eventually(
+    'the node that came back has no replica of a region that it does not belong to',
+    async () => {
+      const [node] = (await view.admin.nodes()).filter(({ nodeId }) => nodeId === 3);
+      const placed = (await view.regions()).filter(({ peers }) => peers.some(({ nodeId }) => nodeId === 3));
+      return node?.['regions'] === placed.length;
+    },
+    EVEN_MS,
+  );
+});
