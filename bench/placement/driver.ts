@@ -1,6 +1,5 @@
 /** Placement over a simulated cluster: carries reports and orders, as the network would, and measures what a round costs. */
 
-import { performance } from 'node:perf_hooks';
 import { Placement, type Order, type RegionReport } from '../../engine/placement/index.ts';
 import { SimCluster, type ClusterOptions, type SimRegion } from './cluster.ts';
 
@@ -21,7 +20,7 @@ export class PlacementDriver {
   placement: Placement;
   /** What region 1 would hold. */
   readonly durable = new Map<string, string>();
-  /** Of each round, in order. */
+  /** CPU time of each round, in order: the machine may have other things to do. */
   readonly roundTimesMs: number[] = [];
   writtenBytes = 0;
   orders = 0;
@@ -31,6 +30,9 @@ export class PlacementDriver {
   readonly options: DriverOptions;
   /** While false, placement has no leader: reports and rounds are lost. */
   hasLeader = true;
+  /** When something last ran or was begun. */
+  lastBusyMs = 0;
+  onRound: () => void = () => {};
   /** Told of every order that a node gets. */
   onOrder: (order: Order) => void = () => {};
 
@@ -116,11 +118,15 @@ export class PlacementDriver {
 
   private round(): void {
     if (this.hasLeader) {
-      const beganMs = performance.now();
+      const began = process.cpuUsage();
       const { started, running } = this.placement.schedule(this.nowMs);
       const orders = this.placement.takeOrders(this.nowMs);
-      this.roundTimesMs.push(performance.now() - beganMs);
-      this.quietRounds = started === 0 && running === 0 ? this.quietRounds + 1 : 0;
+      const { user, system } = process.cpuUsage(began);
+      this.roundTimesMs.push((user + system) / 1000);
+      const quiet = started === 0 && running === 0;
+      this.quietRounds = quiet ? this.quietRounds + 1 : 0;
+      if (!quiet) this.lastBusyMs = this.nowMs;
+      this.onRound();
       this.carryOrders(orders);
       this.keep();
     }
