@@ -131,6 +131,7 @@ export class Node {
         nodeId,
         workers,
         tickMs,
+        consistencyCheckMs: config.consistencyCheckMs,
         bootEpoch: parts.bootEpoch,
         incarnation: parts.incarnation,
         timings: { electionTimeoutMs, heartbeatMs, maxClockDrift, hibernateAfterMs },
@@ -205,6 +206,8 @@ export class Node {
       bootEpoch: this.#bootEpoch,
       incarnation: this.#incarnation,
       orders: this,
+      routes: this.#routes,
+      link: this.#link,
       onRefused: (error) => this.#fail(error),
     });
   }
@@ -263,7 +266,7 @@ export class Node {
         this.#ledger.note(message.regions);
         for (const region of message.regions) this.#routes.learn(region);
         for (const regionId of message.absorbed) this.#onAbsorbed(regionId, message.regions[0]!);
-        this.#member?.noteRegions();
+        this.#member?.noteRegions(message.regions);
         return;
       case 'mergeStep':
         this.#merges?.step(message.target, message.merge);

@@ -13,6 +13,8 @@ import type { PeerChange } from '../region/membership.ts';
 export interface OrderTarget {
   changeRegion(regionId: number, epoch: Epoch, change: RegionChange): Promise<void>;
   transferLeader(regionId: number, nodeId: number): Promise<boolean>;
+  /** The key in the middle of a region's data. @throws ChangeRefused when there are too few */
+  middleKey(regionId: number): Promise<Uint8Array>;
 }
 
 /**
@@ -27,10 +29,15 @@ export async function carryOut(order: Order, nodeId: number, target: OrderTarget
     if (!started) throw new NotLeader(`node ${nodeId} cannot hand region ${regionId} over`, { regionId });
     return;
   }
-  await target.changeRegion(regionId, epoch, changeOf(order, step));
+  const splitKey = step.kind === 'split' ? (step.splitKey ?? (await target.middleKey(regionId))) : undefined;
+  await target.changeRegion(regionId, epoch, changeOf(order, step, splitKey));
 }
 
-function changeOf(order: Order, step: Exclude<Step, { kind: 'transferLeader' }>): RegionChange {
+function changeOf(
+  order: Order,
+  step: Exclude<Step, { kind: 'transferLeader' }>,
+  splitKey: Uint8Array | undefined,
+): RegionChange {
   switch (step.kind) {
     case 'addLearner':
       return membership([{ action: 'addLearner', ...step.peer }]);
@@ -41,7 +48,7 @@ function changeOf(order: Order, step: Exclude<Step, { kind: 'transferLeader' }>)
     case 'removePeer':
       return membership([{ action: 'remove', ...step.peer }]);
     case 'split': {
-      const { splitKey, childRegionId, childPeerIds } = step;
+      const { childRegionId, childPeerIds } = step;
       if (splitKey === undefined)
         throw new InvalidArgument('the order names no key to split at', { field: 'splitKey' });
       return { kind: 'admin', command: { split: { splitKey, childRegionId, childPeerIds: [...childPeerIds] } } };

@@ -79,6 +79,8 @@ export const LIMITS = {
   // --- regions that sleep -----------------------------------------------------------------------------------------
   /** Longest time without work that a region may be told to stay awake for. */
   longestHibernateAfterMs: 24 * 60 * 60_000,
+  /** Longest time between two checks of one region. */
+  longestConsistencyCheckMs: 30 * 24 * 60 * 60_000,
   /** Regions that one tick looks at, and wakes, when a node is lost. */
   sleepersPerTick: 4096,
   wakeUpsPerTick: 64,
@@ -222,6 +224,8 @@ export const DEFAULTS = {
   tickMs: 50,
   /** A region without work for so long goes to sleep. */
   hibernateAfterMs: 5_000,
+  /** Each region is checked for differences between its replicas so often. */
+  consistencyCheckMs: 60 * 60_000,
   /** Regions at bootstrap. */
   regions: 48,
   /** What one node sends of snapshots, at most, in a second. */

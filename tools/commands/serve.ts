@@ -23,6 +23,7 @@ interface ServeFlags {
   readonly hibernateAfterMs?: number;
   readonly snapshotBytesPerSecond?: number;
   readonly snapshotCompression?: boolean;
+  readonly consistencyCheckMs?: number;
   readonly logLevel: string;
 }
 
@@ -43,6 +44,7 @@ const FLAG_OF_FIELD: Readonly<Record<string, string>> = {
   hibernateAfterMs: '--hibernate-after-ms',
   snapshotBytesPerSecond: '--snapshot-bytes-per-second',
   snapshotCompression: '--snapshot-compression',
+  consistencyCheckMs: '--consistency-check-ms',
   logLevel: '--log-level',
 };
 
@@ -68,6 +70,7 @@ export function serveCommand(): Command {
     .option('--hibernate-after-ms <ms>', 'how long a region is idle before it sleeps (0: never)', wholeNumber)
     .option('--snapshot-bytes-per-second <n>', 'what it sends of snapshots at most (default: 64 MiB)', wholeNumber)
     .option('--snapshot-compression', 'make snapshots smaller before they are sent')
+    .option('--consistency-check-ms <ms>', "how often a region's replicas compare their data (0: never)", wholeNumber)
     .option('--log-level <level>', LOG_LEVELS.join(', '), 'info')
     .action((flags: ServeFlags) => serve(flags));
 }
@@ -121,6 +124,7 @@ function toOptions(flags: ServeFlags, logger: Logger): OpenOptions {
     hibernateAfterMs,
     snapshotBytesPerSecond,
     snapshotCompression,
+    consistencyCheckMs,
   } = flags;
   const optional = {
     initialNodes,
@@ -134,6 +138,7 @@ function toOptions(flags: ServeFlags, logger: Logger): OpenOptions {
     hibernateAfterMs,
     snapshotBytesPerSecond,
     snapshotCompression,
+    consistencyCheckMs,
   };
   const given = Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined));
   return { dataDir, cluster, nodeId, nats: nats.split(','), logger, ...given };
