@@ -51,6 +51,8 @@ export interface AgentOptions {
   /** Which cluster of the name this node belongs to; undefined: it has not heard yet. */
   readonly clusterId: string | undefined;
   readonly onClusterId: (clusterId: string) => void;
+  /** The nodes that belong to the cluster, and those that have left it for good, as placement says. */
+  readonly onMembers: (members: readonly number[], left: readonly number[]) => void;
   /** This node has no place in the cluster: its id or its data are another's. */
   readonly onRefused: (error: MraftError) => void;
 }
@@ -146,7 +148,9 @@ export class NodeAgent {
     const load = await this.#options.load();
     const answer = await this.#ask('heartbeat', { ...this.#identity(), ...load });
     this.#noteCluster(answer);
-    if (fieldsOf(answer)['reportAll'] === true) this.#owesAll = true;
+    const { reportAll, members, left } = fieldsOf(answer);
+    if (reportAll === true) this.#owesAll = true;
+    this.#options.onMembers(idList(members), idList(left));
   }
 
   #noteCluster(answer: unknown): void {
@@ -190,4 +194,8 @@ export class NodeAgent {
       this.#options.logger.warn({ err: error }, 'placement refuses what this node says');
     }
   }
+}
+
+function idList(value: unknown): number[] {
+  return Array.isArray(value) ? value.filter((id): id is number => Number.isSafeInteger(id)) : [];
 }

@@ -5,17 +5,19 @@
 
 import { statfs } from 'node:fs/promises';
 import type { Kv } from '../../rpc/client/index.ts';
-import type { CallPort, LinkSubscription } from '../../rpc/nats/index.ts';
+import type { CallPort, Link, LinkSubscription } from '../../rpc/nats/index.ts';
 import { asMraftError, PlacementUnavailable, type MraftError } from '../../rpc/wire/errors.ts';
-import { PLACEMENT_REGION_ID } from '../../rpc/wire/region.ts';
+import { PLACEMENT_REGION_ID, type Region } from '../../rpc/wire/region.ts';
 import { subjects } from '../../rpc/wire/subjects.ts';
 import type { Logger, NodeConfig } from '../config.ts';
 import type { WorkerPool } from '../shard/pool.ts';
 import { readClusterId, writeClusterId } from '../store/data-dir.ts';
 import { NodeAgent, type NodeLoad } from './agent.ts';
+import { GossipHost } from './gossip-host.ts';
 import { carryOut, type OrderTarget } from './orders.ts';
 import { PlacementHost } from './placement-host.ts';
 import { orderFromJson } from './placement-messages.ts';
+import type { RouteTable } from './route-table.ts';
 
 const ASK_TIMEOUT_MS = 10_000;
 
@@ -29,6 +31,9 @@ export interface MemberOptions {
   readonly bootEpoch: number;
   readonly incarnation: number;
   readonly orders: OrderTarget;
+  readonly routes: RouteTable;
+  /** Undefined where the node is alone. */
+  readonly link: Link | undefined;
   /** This node has no place in the cluster; it must stop. */
   readonly onRefused: (error: MraftError) => void;
 }
@@ -38,6 +43,7 @@ export class Member {
   readonly #agent: NodeAgent;
   readonly #host: PlacementHost;
   readonly #subscription: LinkSubscription;
+  readonly #gossip: GossipHost | undefined;
   #turnMs = 0;
   #turnMsAtMs = performance.now();
 
@@ -58,8 +64,11 @@ export class Member {
       ledRegions: async (all) => (await pool.askAll((control) => control.ledRegions(all))).flat(),
       clusterId: readClusterId(dataDir),
       onClusterId: (clusterId) => writeClusterId(dataDir, clusterId),
+      onMembers: (members, left) => this.#onMembers(members, left),
       onRefused: options.onRefused,
     });
+    const { link, routes } = options;
+    this.#gossip = link && new GossipHost({ cluster, nodeId, bootEpoch, workers, link, routes });
     this.#subscription = calls.serve(subjects.node(cluster, nodeId, 'order'), (question) => this.#onOrder(question));
   }
 
@@ -80,12 +89,29 @@ export class Member {
   /** A replica here has another leader. */
   noteLeader(regionId: number, leaderNodeId: number): void {
     if (regionId === PLACEMENT_REGION_ID) this.#host.noteLeader(leaderNodeId === this.#options.config.nodeId);
+    this.#noteRoute(regionId);
     this.#agent.noteChange();
   }
 
   /** Descriptors of regions here have changed. */
-  noteRegions(): void {
+  noteRegions(regions: readonly Region[]): void {
+    for (const { regionId } of regions) this.#noteRoute(regionId);
     this.#agent.noteChange();
+  }
+
+  #noteRoute(regionId: number): void {
+    const route = this.#gossip && this.#options.routes.route(regionId);
+    if (route) this.#gossip?.noteRoute(route);
+  }
+
+  /** Nodes come to be known before anything of theirs is, and are forgotten when they have left. */
+  #onMembers(members: readonly number[], left: readonly number[]): void {
+    const { routes } = this.#options;
+    for (const nodeId of members) routes.noteNode(nodeId, 0);
+    for (const nodeId of left) {
+      routes.forgetNode(nodeId);
+      this.#gossip?.noteLeft(nodeId);
+    }
   }
 
   /**
@@ -105,6 +131,7 @@ export class Member {
 
   close(): void {
     this.#subscription.close();
+    this.#gossip?.close();
     this.#agent.close();
     this.#host.close();
   }

@@ -220,7 +220,7 @@ export class PlacementHost {
       heartbeat: (question) => {
         const { clusterId, ...heartbeat } = heartbeatFromJson(question);
         this.#checkCluster(clusterId, store.clusterId);
-        return { ...placement.nodeHeartbeat(heartbeat, now()), clusterId: store.clusterId };
+        return { ...placement.nodeHeartbeat(heartbeat, now()), clusterId: store.clusterId, ...memberIds(placement) };
       },
       reports: (question) => placement.regionReports(reportsFromJson(question), now()),
       'node.list': () => placement.nodes(),
@@ -246,6 +246,14 @@ export class PlacementHost {
       { field: 'cluster' },
     );
   }
+}
+
+/** Of the nodes that belong to the cluster, and of those that did. */
+function memberIds(placement: Placement): { members: number[]; left: number[] } {
+  const members: number[] = [];
+  const left: number[] = [];
+  for (const { nodeId, state } of placement.nodes()) (state === 'removed' ? left : members).push(nodeId);
+  return { members, left };
 }
 
 function operatorVerbs(placement: Placement, now: () => number): Record<string, Answerer> {

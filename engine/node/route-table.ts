@@ -34,6 +34,8 @@ export class RouteTable {
   /** Regions of users' keys by start key, without overlaps. */
   readonly #ordered: Route[] = [];
   readonly #workers = new Map<number, number>();
+  /** Another region of this version lies where this one lay: it was merged, or its own new descriptor is on its way. */
+  onReplaced: (regionId: number, version: number) => void = () => {};
 
   constructor(nodeId: number, workers: number) {
     this.#nodeId = nodeId;
@@ -59,7 +61,11 @@ export class RouteTable {
     const keepsLeader = known !== undefined && known.term > term;
     const route = { region, leaderNodeId: keepsLeader ? known.leaderNodeId : leaderNodeId, term };
     if (keepsLeader) route.term = known.term;
-    for (const other of replaced) if (other !== known) this.#routes.delete(other.region.regionId);
+    for (const other of replaced) {
+      if (other === known) continue;
+      this.#routes.delete(other.region.regionId);
+      this.onReplaced(other.region.regionId, region.epoch.version);
+    }
     this.#place(route, known, replaced);
     this.#routes.set(region.regionId, route);
     return true;
