@@ -11,6 +11,8 @@ export interface DriverOptions {
   readonly workers: number;
   /** Of mraft: a cluster that runs already. */
   readonly existing?: { readonly url: string; readonly cluster: string } | undefined;
+  /** Of a started mraft cluster: it stays at that number of regions, whatever the load. */
+  readonly keepsRegions?: boolean;
 }
 
 /** Most puts in one transaction of etcd (its default of --max-txn-ops). */
@@ -18,11 +20,11 @@ const ETCD_TRANSACTION_OPS = 128;
 
 /** Only the store that is measured is loaded: the others would cost memory and, for the engine, native code. */
 export async function createDriver(name: DriverName, options: DriverOptions): Promise<Driver> {
-  const { regions, workers, existing } = options;
+  const { regions, workers, existing, keepsRegions } = options;
   switch (name) {
     case 'mraft': {
       const { MraftDriver } = await import('./mraft/driver.ts');
-      return new MraftDriver({ regions, workers, existing });
+      return new MraftDriver({ regions, workers, existing, keepsRegions });
     }
     case 'mraft-embedded': {
       const { EmbeddedDriver } = await import('./mraft/embedded-driver.ts');

@@ -54,7 +54,7 @@ interface CompareFlags extends CommonFlags {
 }
 
 /** @returns a parser that commander calls; it names the flag when the number is none or out of range */
-function number(lowest: number, highest: number, kind: 'whole' | 'decimal' = 'whole'): (text: string) => number {
+export function number(lowest: number, highest: number, kind: 'whole' | 'decimal' = 'whole'): (text: string) => number {
   const pattern = kind === 'whole' ? /^\d+$/ : /^\d+(\.\d+)?$/;
   return (text) => {
     const value = Number(text);
@@ -63,7 +63,7 @@ function number(lowest: number, highest: number, kind: 'whole' | 'decimal' = 'wh
   };
 }
 
-function list<T extends string>(allowed: readonly T[]): (text: string) => T[] {
+export function list<T extends string>(allowed: readonly T[]): (text: string) => T[] {
   return (text) => {
     const names = text.split(',') as T[];
     const unknown = names.find((name) => !allowed.includes(name));
@@ -73,7 +73,7 @@ function list<T extends string>(allowed: readonly T[]): (text: string) => T[] {
   };
 }
 
-function option<T>(flags: string, text: string, parse: (text: string) => T, value?: T): Option {
+export function option<T>(flags: string, text: string, parse: (text: string) => T, value?: T): Option {
   const made = new Option(flags, text).argParser(parse);
   return value === undefined ? made : made.default(value);
 }
@@ -236,6 +236,6 @@ function formatOf({ json, csv }: CommonFlags): OutputFormat {
   return csv ? 'csv' : 'text';
 }
 
-function refuse(isWrong: boolean, field: string, what: string): void {
+export function refuse(isWrong: boolean, field: string, what: string): void {
   if (isWrong) throw new InvalidConfig(`--${field}: ${what}`, { field });
 }

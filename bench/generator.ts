@@ -230,7 +230,7 @@ function difference(
 }
 
 /** Ends at once, without an error, when the signal is given. */
-function sleep(ms: number, signal?: AbortSignal, mayExit = false): Promise<void> {
+export function sleep(ms: number, signal?: AbortSignal, mayExit = false): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted) return resolve();
     const done = (): void => {

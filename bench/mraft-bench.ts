@@ -13,6 +13,7 @@ import { listenForInterrupt } from './interrupt.ts';
 import { createProgress } from './progress.ts';
 import { formatComparison, formatEnvironment, formatRun } from './report.ts';
 import { load, measure, type RunReport } from './run.ts';
+import { addScenarios } from './scenarios/commands.ts';
 import { WORKLOADS } from './workload.ts';
 
 const WORKLOAD_HELP = Object.values(WORKLOADS)
@@ -57,6 +58,7 @@ withCompareFlags(program.command('compare').description('put, batch, get and ser
   .addHelpText('after', COMPARE_HELP)
   .action((_flags, command: Command) => compareCommand(command));
 
+addScenarios(program);
 program.commands.forEach(refuseRepeats);
 
 /** A flag that is given twice contradicts itself. */

@@ -69,7 +69,7 @@ export class Recorder {
     const second = this.secondOf(startMs, endMs);
     if (second === undefined) return;
     const elapsedMs = endMs - startMs;
-    this.histogramOf(operation).recordValue(Math.min(HIGHEST_US, Math.max(1, Math.round(elapsedMs * 1000))));
+    recordLatency(this.histogramOf(operation), elapsedMs);
     this.operationCount += weight;
     this.callCount += 1;
     second.operations += weight;
@@ -132,18 +132,22 @@ export class Recorder {
   private histogramOf(operation: Operation): Histogram {
     let histogram = this.histograms.get(operation);
     if (histogram === undefined) {
-      histogram = build({
-        lowestDiscernibleValue: 1,
-        highestTrackableValue: HIGHEST_US,
-        numberOfSignificantValueDigits: 3,
-      });
+      histogram = latencyHistogram();
       this.histograms.set(operation, histogram);
     }
     return histogram;
   }
 }
 
-function summarise(histogram: Histogram): LatencySummary {
+export function latencyHistogram(): Histogram {
+  return build({ lowestDiscernibleValue: 1, highestTrackableValue: HIGHEST_US, numberOfSignificantValueDigits: 3 });
+}
+
+export function recordLatency(histogram: Histogram, elapsedMs: number): void {
+  histogram.recordValue(Math.min(HIGHEST_US, Math.max(1, Math.round(elapsedMs * 1000))));
+}
+
+export function summarise(histogram: Histogram): LatencySummary {
   const at = (percentile: number): number => histogram.getValueAtPercentile(percentile) / 1000;
   return {
     count: histogram.totalCount,
@@ -156,7 +160,8 @@ function summarise(histogram: Histogram): LatencySummary {
   };
 }
 
-function codeOf(error: unknown): string {
+/** Of what a call threw, by what errors are counted. */
+export function codeOf(error: unknown): string {
   const code = (error as { code?: unknown }).code;
   if (typeof code === 'string' && code !== '') return code;
   return error instanceof Error ? error.name : 'Unknown';

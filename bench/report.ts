@@ -172,15 +172,15 @@ function cpuText({ serverCpuSeconds, generatorCpuSeconds, generatorBusy }: RunRe
   return `${servers.join('')}generator ${fixed(generatorCpuSeconds)} (its thread ${Math.round(generatorBusy * 100)} % busy)`;
 }
 
-function count(value: number): string {
+export function count(value: number): string {
   return Math.round(value).toLocaleString('en-US');
 }
 
-function fixed(value: number | undefined, digits = 2): string {
+export function fixed(value: number | undefined, digits = 2): string {
   return value === undefined ? '-' : value.toFixed(digits);
 }
 
 /** Three significant digits. */
-function rate(value: number | undefined): string {
+export function rate(value: number | undefined): string {
   return value === undefined ? 'n/a' : String(Number(value.toPrecision(3)));
 }

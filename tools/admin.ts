@@ -67,11 +67,11 @@ export class Admin {
   }
 
   /**
-   * What every node that answers says about itself, by node id.
+   * What every node that answers says about itself, by node id. Where it is known how many there are, nobody waits for more.
    * @throws Unavailable when none answers
    */
-  async nodes(): Promise<NodeStatus[]> {
-    const answers = await this.#ask('status', new Uint8Array(), Infinity);
+  async nodes({ expected = Infinity } = {}): Promise<NodeStatus[]> {
+    const answers = await this.#ask('status', new Uint8Array(), expected);
     return answers
       .map((answer) => JSON.parse(new TextDecoder().decode(answer)) as NodeStatus)
       .sort((a, b) => a.nodeId - b.nodeId);

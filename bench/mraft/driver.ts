@@ -5,6 +5,8 @@ import { Admin } from '../../tools/admin.ts';
 import { startLocalCluster, type LocalCluster } from '../../tools/local-cluster.ts';
 import { sessionOfKv, type Driver, type DriverInfo, type Session, type Usage } from '../driver.ts';
 import { cpuSecondsOf } from '../process.ts';
+import { PlacementHand } from '../scenarios/placement-hand.ts';
+import { untilLeadersAreSpread } from './leaders.ts';
 import { storeSyncs } from './syncs.ts';
 
 export interface MraftOptions {
@@ -12,7 +14,13 @@ export interface MraftOptions {
   readonly workers: number;
   /** A cluster that runs already; undefined: one is started. */
   readonly existing: { readonly url: string; readonly cluster: string } | undefined;
+  /** Placement splits and merges nothing by itself. */
+  readonly keepsRegions?: boolean | undefined;
 }
+
+/** Also of thousands of regions on a busy machine. */
+const LEADERS_TIMEOUT_MS = 120_000;
+const ASK_TIMEOUT_MS = 30_000;
 
 export const MRAFT_DURABILITY = 'fsynced on a majority before the answer';
 export const MRAFT_READS = 'linearizable (read index), which is the default of a get';
@@ -44,11 +52,25 @@ export class MraftDriver implements Driver {
   async start(): Promise<void> {
     const { regions, workers, existing } = this.options;
     if (existing === undefined) {
-      this.local = await startLocalCluster({ regions, workers, detached: true, logLevel: 'warn' });
+      this.local = await startLocalCluster({
+        regions,
+        workers,
+        detached: true,
+        logLevel: 'warn',
+        waitForLeaders: false,
+      });
+      await this.local.waitForLeaders(LEADERS_TIMEOUT_MS);
     }
     this.admin = await Admin.connect({ cluster: this.address().cluster, nats: this.address().url });
     // Nothing is loaded yet, so all that are there answer in time.
     this.nodeCount = (await this.admin.nodes()).length;
+    if (this.local !== undefined) await this.settle(this.admin);
+  }
+
+  /** What placement does to a fresh cluster is no part of what is measured. */
+  private async settle(admin: Admin): Promise<void> {
+    if (this.options.keepsRegions) await new PlacementHand(admin).pauseSchedulers(['split', 'merge'], ASK_TIMEOUT_MS);
+    await untilLeadersAreSpread(admin, this.nodeCount);
   }
 
   async connect(): Promise<Session> {

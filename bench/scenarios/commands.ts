@@ -1,0 +1,105 @@
+/** The commands of mraft-bench that do something to a cluster while it is under load. */
+
+import type { Command } from 'commander';
+
+import { describeEnvironment } from '../environment.ts';
+import { listenForInterrupt } from '../interrupt.ts';
+import { createProgress, type Progress } from '../progress.ts';
+import { formatEnvironment } from '../report.ts';
+import { compareRegions } from './compare-regions.ts';
+import {
+  parseCompareRegions,
+  parseScale,
+  parseSplit,
+  withCompareRegionsFlags,
+  withScaleFlags,
+  withSplitFlags,
+} from './flags.ts';
+import { formatRegionsComparison, formatScale, formatSplit } from './report.ts';
+import { runScale } from './scale.ts';
+import { runSplit } from './split.ts';
+import type { ScenarioHooks } from './stage.ts';
+
+const SPLIT_HELP = `
+Quiet windows and windows in which regions are split one after the other, on three nodes of its own; then whether every
+key still lies in one region that has a leader and serves. It ends with 1 when that is not so.
+
+Examples:
+  mraft-bench split
+  mraft-bench split --rounds 5 --duration 10 --pause-ms 500
+  mraft-bench split --thousand                           a thousand splits in a row, under the same load
+  mraft-bench split --splits 200 -c 0                    without load
+`;
+
+const SCALE_HELP = `
+Nodes join with 'mraft serve --join' and leave by being drained. It ends with 1 when an acknowledged write is lost.
+
+Examples:
+  mraft-bench scale                                      1 → 3 → 5 → 3 → 1 nodes
+  mraft-bench scale --steps 3,4,3 --leave oldest --observe 30
+`;
+
+const COMPARE_REGIONS_HELP = `
+Examples:
+  mraft-bench compare-regions                            1,000 regions and one, held against 48
+  mraft-bench compare-regions --regions 48,480 --workloads put,get --rounds 1
+`;
+
+export function addScenarios(program: Command): void {
+  withSplitFlags(scenario(program, 'split', 'what callers feel while regions are split', SPLIT_HELP)).action(
+    async (_flags, command: Command) => {
+      const { request, json } = parseSplit(command);
+      const report = await perform((hooks) => runSplit(request, hooks));
+      await print(json, report, () => formatSplit(report));
+      if (!report.isSound) process.exitCode = 1;
+    },
+  );
+  withScaleFlags(scenario(program, 'scale', 'nodes join and leave under load', SCALE_HELP)).action(
+    async (_flags, command: Command) => {
+      const { request, json } = parseScale(command);
+      const report = await perform((hooks) => runScale(request, hooks));
+      await print(json, report, () => formatScale(report));
+      if (!report.isSound) process.exitCode = 1;
+    },
+  );
+  withCompareRegionsFlags(
+    scenario(program, 'compare-regions', 'throughput against the number of regions', COMPARE_REGIONS_HELP),
+  ).action(async (_flags, command: Command) => {
+    const { request, json } = parseCompareRegions(command);
+    const report = await perform((hooks, progress) =>
+      compareRegions(request, {
+        ...hooks,
+        onRound: (round, regions) => progress.phase(`round ${round}/${request.rounds}, ${regions} regions`),
+      }),
+    );
+    await print(json, report, () => formatRegionsComparison(report));
+  });
+}
+
+function scenario(program: Command, name: string, what: string, help: string): Command {
+  return program
+    .command(name)
+    .description(what)
+    .allowExcessArguments(false)
+    .showSuggestionAfterError(false)
+    .addHelpText('after', help);
+}
+
+async function perform<T>(work: (hooks: ScenarioHooks, progress: Progress) => Promise<T>): Promise<T> {
+  const signal = listenForInterrupt();
+  const progress = createProgress();
+  try {
+    return await work({ signal, onProgress: progress.update }, progress);
+  } finally {
+    progress.stop();
+  }
+}
+
+async function print(json: boolean, report: object, text: () => string): Promise<void> {
+  const environment = await describeEnvironment();
+  process.stdout.write(
+    json
+      ? `${JSON.stringify({ environment, report }, undefined, 2)}\n`
+      : `${formatEnvironment(environment)}\n${text()}`,
+  );
+}
