@@ -25,10 +25,18 @@ export interface CompactionLimits {
 }
 
 export const COMPACTION_LIMITS: CompactionLimits = {
-  keepEntries: LIMITS.logKeepEntries,
-  keepBytes: LIMITS.logKeepBytes,
-  forceEntries: LIMITS.logForceEntries,
-  forceBytes: LIMITS.logForceBytes,
+  get keepEntries() {
+    return LIMITS.logKeepEntries;
+  },
+  get keepBytes() {
+    return LIMITS.logKeepBytes;
+  },
+  get forceEntries() {
+    return LIMITS.logForceEntries;
+  },
+  get forceBytes() {
+    return LIMITS.logForceBytes;
+  },
 };
 
 /** Whether the log is long enough for `compactionIndex` to be asked: cheap, for every turn. */

@@ -11,8 +11,6 @@ import type { ScanPage, Store, StoreCursor } from '../store/port.ts';
 import { dataColumn, toWireRecord, type RegionRecord } from '../store/region-records.ts';
 import { encodeEntries, encodeHead, encodeTail } from './snapshot-chunk.ts';
 
-const PAGE = { limit: LIMITS.snapshotChunkEntries, maxBytes: LIMITS.snapshotChunkBytes };
-
 export class SnapshotSource {
   readonly #head: mraft.ISnapshotHead;
   readonly #data: StoreCursor;
@@ -27,11 +25,12 @@ export class SnapshotSource {
     this.#head = { message, record: toWireRecord(record) };
     const { regionId, startKey, endKey } = record.region;
     const sessions = sessionRange(regionId);
-    this.#sessions = store.openCursor('meta', { gte: sessions.start, lt: sessions.end, ...PAGE });
+    const page = { limit: LIMITS.snapshotChunkEntries, maxBytes: LIMITS.snapshotChunkBytes };
+    this.#sessions = store.openCursor('meta', { gte: sessions.start, lt: sessions.end, ...page });
     this.#data = store.openCursor(dataColumn(regionId), {
       gte: startKey,
       ...(endKey.length > 0 ? { lt: endKey } : {}),
-      ...PAGE,
+      ...page,
     });
   }
 
