@@ -1,8 +1,10 @@
 /** Whether the simulator notices a planted bug, after how many seeds, and by which check. */
 
 import { readFileSync } from 'node:fs';
-import { runBatch, seedTasks, type SeedReport } from './batch.ts';
+import { runBatch, seedTasks, type SeedReport, type SeedTask } from './batch.ts';
+import { drawConfig } from './config.ts';
 import { filesOf, mutate, type Mutant } from './mutants.ts';
+import { simulate } from './simulation.ts';
 
 const LOADER = new URL('./mutant-loader.js', import.meta.url).href;
 
@@ -27,20 +29,40 @@ export function checkApplies(mutant: Mutant): void {
   }
 }
 
+/** A seed that fails without the mutant, too, says nothing about it and is passed over. */
 export async function judge(mutant: Mutant, { from, seeds, jobs }: GateOptions): Promise<Verdict> {
   checkApplies(mutant);
-  let ran = 0;
-  let caught: SeedReport | undefined;
-  await runBatch({
-    tasks: seedTasks(from, seeds, mutant.profile ?? 'mixed'),
-    jobs,
-    execArgv: ['--no-warnings', '--import', LOADER],
-    env: { ...process.env, MRAFT_SIM_MUTANT: mutant.name },
-    isEnough: () => caught !== undefined,
-    onReport: (report) => {
-      ran++;
-      if (report.violation && !caught) caught = report;
-    },
-  });
-  return { mutant: mutant.name, seeds: ran, check: caught?.violation?.check };
+  const ran = new Set<number>();
+  for (;;) {
+    let caught: SeedReport | undefined;
+    const left = [...seedTasks(from, seeds, mutant.profile ?? 'mixed')].filter(({ seed }) => !ran.has(seed));
+    await runBatch({
+      tasks: left,
+      jobs,
+      execArgv: ['--no-warnings', '--import', LOADER],
+      env: { ...process.env, MRAFT_SIM_MUTANT: mutant.name },
+      isEnough: () => caught !== undefined,
+      onReport: (report) => {
+        if (caught) return;
+        ran.add(report.seed);
+        if (report.violation) caught = report;
+      },
+    });
+    if (!caught || !(await failsAnyway(caught))) {
+      return { mutant: mutant.name, seeds: ran.size, check: caught?.violation?.check };
+    }
+  }
+}
+
+const failing = new Map<string, boolean>();
+
+/** Whether the seed fails in the code as it is. */
+async function failsAnyway({ seed, profile }: SeedTask): Promise<boolean> {
+  const key = `${profile} ${seed}`;
+  let fails = failing.get(key);
+  if (fails === undefined) {
+    fails = (await simulate(drawConfig(seed, profile))).violation !== undefined;
+    failing.set(key, fails);
+  }
+  return fails;
 }
