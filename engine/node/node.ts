@@ -50,6 +50,7 @@ interface Parts {
   readonly ledger: RangeLedger;
   readonly bootEpoch: number;
   readonly incarnation: number;
+  readonly isNew: boolean;
   readonly metrics: MetricsServer | undefined;
 }
 
@@ -60,6 +61,7 @@ export class Node {
   readonly #routes: RouteTable;
   readonly #bootEpoch: number;
   readonly #incarnation: number;
+  readonly #isNew: boolean;
   readonly #metrics: MetricsServer | undefined;
   readonly #startedMs = performance.now();
   readonly #pool: WorkerPool;
@@ -102,8 +104,8 @@ export class Node {
       const ledger = new RangeLedger();
       ledger.note(regions);
       sweepRemains(store, ledger);
-      const { incarnation } = dataDir;
-      node = new Node(config, logger, { owner, routes, ledger, bootEpoch, incarnation, metrics });
+      const { incarnation, created } = dataDir;
+      node = new Node(config, logger, { owner, routes, ledger, bootEpoch, incarnation, isNew: created, metrics });
       await node.#serve();
       return node;
     } catch (error) {
@@ -121,6 +123,7 @@ export class Node {
     this.#ledger = parts.ledger;
     this.#bootEpoch = parts.bootEpoch;
     this.#incarnation = parts.incarnation;
+    this.#isNew = parts.isNew;
     this.#metrics = parts.metrics;
     this.failed = new Promise((resolve) => (this.#fail = resolve));
     const { cluster, nodeId, workers, tickMs, electionTimeoutMs, heartbeatMs, maxClockDrift, hibernateAfterMs } =
@@ -174,6 +177,7 @@ export class Node {
       nodes: () => this.#routes.nodes,
       changeRegion: (regionId, epoch, change) => this.changeRegion(regionId, epoch, change),
     });
+    if (this.#isNew && initialNodes.length > 0) await member.joinIfLed();
     await this.#pool.start();
     this.#slots.start();
     if (initialNodes.length === 0 && this.#routes.regionCount === 0) await member.join();

@@ -107,7 +107,9 @@ async function serve(flags: ServeFlags): Promise<void> {
   if (typeof reason === 'string') logger.info({ signal: reason }, 'stopping');
   else logger.fatal({ err: reason }, 'the node cannot go on');
   await stopInTime(db.close(), logger);
-  process.exit(typeof reason === 'string' ? 0 : 1);
+  if (typeof reason === 'string') process.exit(0);
+  process.stderr.write(`mraft: ${reason.code}: ${reason.message}\n`);
+  process.exit(1);
 }
 
 function toOptions(flags: ServeFlags, logger: Logger): OpenOptions {
