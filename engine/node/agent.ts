@@ -16,6 +16,7 @@ import {
 import { subjects } from '../../rpc/wire/subjects.ts';
 import type { Logger } from '../config.ts';
 import type { Labels, RegionReport } from '../placement/index.ts';
+import type { SplitBounds } from '../region/traffic.ts';
 import { fieldsOf, reportToJson, textOf } from './placement-messages.ts';
 
 const HEARTBEAT_MS = 1_000;
@@ -52,6 +53,8 @@ export interface AgentOptions {
   readonly clusterId: string | undefined;
   readonly onClusterId: (clusterId: string) => void;
   /** The nodes that belong to the cluster, and those that have left it for good, as placement says. */
+  /** From where on placement wants regions to ask for a split. */
+  readonly onSplitBounds: (bounds: SplitBounds) => void;
   readonly onMembers: (members: readonly number[], left: readonly number[]) => void;
   /** This node has no place in the cluster: its id or its data are another's. */
   readonly onRefused: (error: MraftError) => void;
@@ -92,6 +95,18 @@ export class NodeAgent {
       }
     }
     throw new Unavailable('the node was stopped before it had joined');
+  }
+
+  /**
+   * Asks once whether this node has a place in the cluster, if anybody can tell.
+   * @throws NodeIdInUse, ClusterMismatch, InvalidArgument
+   */
+  async joinIfLed(): Promise<void> {
+    try {
+      await this.#joinOnce();
+    } catch (error) {
+      if (error instanceof PermanentError) throw error;
+    }
   }
 
   async #joinOnce(): Promise<void> {
@@ -148,9 +163,10 @@ export class NodeAgent {
     const load = await this.#options.load();
     const answer = await this.#ask('heartbeat', { ...this.#identity(), ...load });
     this.#noteCluster(answer);
-    const { reportAll, members, left } = fieldsOf(answer);
+    const { reportAll, members, left, splitBounds } = fieldsOf(answer);
     if (reportAll === true) this.#owesAll = true;
     this.#options.onMembers(idList(members), idList(left));
+    this.#options.onSplitBounds(boundsOf(splitBounds));
   }
 
   #noteCluster(answer: unknown): void {
@@ -198,4 +214,10 @@ export class NodeAgent {
 
 function idList(value: unknown): number[] {
   return Array.isArray(value) ? value.filter((id): id is number => Number.isSafeInteger(id)) : [];
+}
+
+/** What placement says of when regions should be two; an older one says nothing. */
+function boundsOf(answer: unknown): SplitBounds {
+  const { sizeBytes, loadPerSecond } = (answer ?? {}) as Partial<SplitBounds>;
+  return { sizeBytes: Number(sizeBytes) || 0, loadPerSecond: Number(loadPerSecond) || 0 };
 }

@@ -10,6 +10,7 @@ import { asMraftError, PlacementUnavailable, type MraftError } from '../../rpc/w
 import { PLACEMENT_REGION_ID, type Region } from '../../rpc/wire/region.ts';
 import { subjects } from '../../rpc/wire/subjects.ts';
 import type { Logger, NodeConfig } from '../config.ts';
+import type { SplitBounds } from '../region/traffic.ts';
 import type { WorkerPool } from '../shard/pool.ts';
 import { readClusterId, writeClusterId } from '../store/data-dir.ts';
 import { NodeAgent, type NodeLoad } from './agent.ts';
@@ -44,6 +45,7 @@ export class Member {
   readonly #host: PlacementHost;
   readonly #subscription: LinkSubscription;
   readonly #gossip: GossipHost | undefined;
+  #splitBounds: SplitBounds = { sizeBytes: 0, loadPerSecond: 0 };
   #turnMs = 0;
   #turnMsAtMs = performance.now();
 
@@ -61,7 +63,8 @@ export class Member {
       calls,
       logger,
       load: () => this.#load(),
-      ledRegions: async (all) => (await pool.askAll((control) => control.ledRegions(all))).flat(),
+      ledRegions: async (all) => (await pool.askAll((control) => control.ledRegions(all, this.#splitBounds))).flat(),
+      onSplitBounds: (bounds) => (this.#splitBounds = bounds),
       clusterId: readClusterId(dataDir),
       onClusterId: (clusterId) => writeClusterId(dataDir, clusterId),
       onMembers: (members, left) => this.#onMembers(members, left),
@@ -80,6 +83,11 @@ export class Member {
   /** Of a new node; waits for placement. @throws NodeIdInUse, ClusterMismatch, InvalidArgument */
   join(): Promise<void> {
     return this.#agent.join();
+  }
+
+  /** Of a node that the cluster begins with, at its first start: the cluster may have begun long ago. @throws as `join` */
+  joinIfLed(): Promise<void> {
+    return this.#agent.joinIfLed();
   }
 
   start(): void {
