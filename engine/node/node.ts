@@ -34,6 +34,7 @@ import { Member } from './member.ts';
 import { MergeDriver } from './merge-driver.ts';
 import { MetricsServer } from './metrics.ts';
 import { measureRegion } from './region-size.ts';
+import { RegionSizer } from './region-sizer.ts';
 import { ClaimKeeper } from './range-claims.ts';
 import { RouteTable } from './route-table.ts';
 import { SlotBalancer } from './slot-balancer.ts';
@@ -76,6 +77,7 @@ export class Node {
   #systemClient: Client | undefined;
   #member: Member | undefined;
   #merges: MergeDriver | undefined;
+  #sizer: RegionSizer | undefined;
   #service: KvService | undefined;
   #stopping: Promise<void> | undefined;
   #fail: (error: MraftError) => void = () => {};
@@ -182,6 +184,7 @@ export class Node {
     this.#slots.start();
     if (initialNodes.length === 0 && this.#routes.regionCount === 0) await member.join();
     member.start();
+    this.#sizer = new RegionSizer(this.#owner.store(), this.#pool, this.#logger);
     if (!this.#link) return;
     serveAdmin(this.#link, {
       cluster,
@@ -434,6 +437,7 @@ export class Node {
     this.#slots.stop();
     this.#member?.close();
     this.#merges?.close();
+    this.#sizer?.close();
     if (this.#link && this.#routes.nodes.length > 1) await this.#handOver();
     await Promise.all([this.#client?.close(), this.#systemClient?.close()]);
     await this.#pool.stop();

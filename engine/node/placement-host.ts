@@ -220,7 +220,13 @@ export class PlacementHost {
       heartbeat: (question) => {
         const { clusterId, ...heartbeat } = heartbeatFromJson(question);
         this.#checkCluster(clusterId, store.clusterId);
-        return { ...placement.nodeHeartbeat(heartbeat, now()), clusterId: store.clusterId, ...memberIds(placement) };
+        const { splitSizeBytes, splitLoadPerSecond } = placement.settings();
+        return {
+          ...placement.nodeHeartbeat(heartbeat, now()),
+          clusterId: store.clusterId,
+          ...memberIds(placement),
+          splitBounds: { sizeBytes: splitSizeBytes, loadPerSecond: splitLoadPerSecond },
+        };
       },
       reports: (question) => placement.regionReports(reportsFromJson(question), now()),
       'node.list': () => placement.nodes(),

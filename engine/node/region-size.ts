@@ -24,9 +24,10 @@ interface Mark {
 
 /**
  * Reads the region's range from the store. What is written meanwhile may or may not be counted.
+ * @param isOver asked between the pages: the store is about to be closed, and what was found so far is enough
  * @throws StorageFailure
  */
-export async function measureRegion(store: Store, region: Region): Promise<RegionSize> {
+export async function measureRegion(store: Store, region: Region, isOver = () => false): Promise<RegionSize> {
   const { startKey, endKey, regionId } = region;
   const marks: Mark[] = [];
   let sizeBytes = 0;
@@ -49,6 +50,7 @@ export async function measureRegion(store: Store, region: Region): Promise<Regio
     after = page.entries.at(-1)?.key;
     if (!page.more || after === undefined) break;
     await new Promise((resolve) => setImmediate(resolve));
+    if (isOver()) break;
   }
   return { sizeBytes, keys, middleKey: middleOf(marks, sizeBytes) };
 }

@@ -47,6 +47,10 @@ import { ReadQueue, readRequest, type ReadRequest } from './reads.ts';
 import { RegionReader, answerBytes } from './reader.ts';
 import { RegionState } from './region-state.ts';
 import { SessionTable } from './sessions.ts';
+import { Traffic } from './traffic.ts';
+
+/** Election time-outs in which a peer hears nothing before it asks whether it was removed. */
+const SILENCE_ELECTIONS = 10;
 
 /** Peers, also former and future ones, whose nodes are remembered. */
 const MOST_PEERS = 64;
@@ -88,6 +92,7 @@ export class Replica {
   readonly #changes = new PendingChanges();
   readonly #reader: RegionReader;
   readonly hashes: HashCheck;
+  readonly traffic: Traffic;
   /** Messages and requests since the worker looked last. */
   work = 0;
   readonly #nodeOfPeer = new Map<number, number>();
@@ -102,6 +107,8 @@ export class Replica {
   /** Among them is one that changes the region: others may wait for this replica to know of it. */
   #changesRegion = false;
   #laggingSinceMs = 0;
+  /** When anybody spoke to this peer last. */
+  #heardMs: number;
   /** What the entries that are being applied say about the log. */
   #compaction: LogPosition | undefined;
   readonly #nextCompaction = new CompactionPace();
@@ -122,6 +129,7 @@ export class Replica {
     this.state = new RegionState(record);
     this.peerId = own.peerId;
     this.#env = env;
+    this.#heardMs = env.clock.nowMs();
     this.#stats = stats;
     for (const peer of region.peers) this.#nodeOfPeer.set(peer.peerId, peer.nodeId);
 
@@ -132,6 +140,7 @@ export class Replica {
     this.#log = new RegionLog(store, regionId);
     this.#reads = new ReadQueue(1 + Math.floor(env.random() * 2 ** 30) * 2 ** 20);
     this.#reader = new RegionReader(store, this.state, stats);
+    this.traffic = new Traffic(env.random, env.clock.nowMs());
     this.hashes = new HashCheck(store, this.state, (difference, index) =>
       env.onDifference(regionId, difference, index),
     );
@@ -289,6 +298,7 @@ export class Replica {
     if (message.kind === 'readIndex') return this.#onReadIndex(message, nowMs);
     if (message.kind === 'readIndexResponse') return this.#onReadIndexResponse(message);
     if (message.kind === 'vote' || message.kind === 'preVote') this.#noticeStranger(message.from);
+    if (message.kind === 'append' || message.kind === 'heartbeat') this.#heardMs = nowMs;
     this.raft.step(message, nowMs);
   }
 
@@ -313,6 +323,17 @@ export class Replica {
 
   tick(nowMs: number): void {
     this.raft.tick(nowMs);
+    if (this.isLeader || this.isAsleep) this.#heardMs = nowMs;
+    else if (nowMs - this.#heardMs >= SILENCE_ELECTIONS * this.#env.timings.electionTimeoutMs)
+      this.#askWhetherMember(nowMs);
+  }
+
+  /** Nobody speaks to this peer: it may have been removed without hearing of it, and a learner does not even campaign. */
+  #askWhetherMember(nowMs: number): void {
+    this.#heardMs = nowMs;
+    for (const { nodeId, peerId } of this.region.peers) {
+      if (peerId !== this.peerId) this.#env.sendNotice(nodeId, peerId, this.region);
+    }
   }
 
   /** Takes one request of a client. Whatever is wrong with it is answered; nothing is thrown. */
@@ -349,6 +370,7 @@ export class Replica {
     if (!this.#proposals.gather({ origin, requestId, command })) {
       throw new ServerBusy(`region ${this.regionId} has too many writes under way`, { regionId: this.regionId });
     }
+    this.traffic.noteWrite(bytes, command.calls);
   }
 
   /** Behind its PrepareMerge a region takes nothing: what is read or written there may be with its target already. */
@@ -364,6 +386,7 @@ export class Replica {
     if (!this.#reads.gather(request)) {
       throw new ServerBusy(`region ${this.regionId} has too many reads under way`, { regionId: this.regionId });
     }
+    this.traffic.noteRead(request);
   }
 
   /** A sleeping follower asks its leader whether it is there: whoever came here had perhaps no answer from it. */
@@ -537,6 +560,7 @@ export class Replica {
       count++;
     }
     this.#unappliedBytes -= sizeBytes;
+    this.traffic.noteApplied(sizeBytes);
     return this.#unapplied.splice(0, count);
   }
 

@@ -7,9 +7,10 @@ import type { MessagePort } from 'node:worker_threads';
 import * as Comlink from 'comlink/dist/esm/comlink.mjs';
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import { asMraftError, errorFromCode, Unavailable } from '../../rpc/wire/errors.ts';
-import type { Epoch } from '../../rpc/wire/region.ts';
+import type { Epoch, Region } from '../../rpc/wire/region.ts';
 import type { RegionChange } from '../region/admin.ts';
 import type { ReplicaStatus } from '../region/replica.ts';
+import type { SplitBounds } from '../region/traffic.ts';
 import type { LedRegion } from './region-reports.ts';
 import type { WorkerLoad } from './slot-balance.ts';
 import type { ShardStats } from './stats.ts';
@@ -20,7 +21,11 @@ export interface WorkerControl {
   listRegions(): ReplicaStatus[];
   regionStatus(regionId: number): ReplicaStatus | undefined;
   /** The regions that are led there: those that changed since they were last told, or all. */
-  ledRegions(all: boolean): LedRegion[];
+  ledRegions(all: boolean, bounds: SplitBounds): LedRegion[];
+  /** Regions that are led there and whose size is not known, or not any more; at most so many. */
+  unmeasuredRegions(most: number): Region[];
+  /** How large a region was found to be, as of a version of it. */
+  noteSize(regionId: number, version: number, sizeBytes: number): void;
   /** Begins to hand every leadership over; answers how many are left. */
   handOver(): number;
   transferLeader(regionId: number, nodeId: number): boolean;
@@ -77,7 +82,10 @@ export function controlClient(port: MessagePort, worker: number): WorkerControlC
     stats: () => call('stats', []),
     listRegions: () => call('listRegions', []),
     regionStatus: (regionId: number) => call('regionStatus', [regionId]),
-    ledRegions: (all: boolean) => call('ledRegions', [all]),
+    ledRegions: (all: boolean, bounds: SplitBounds) => call('ledRegions', [all, bounds]),
+    unmeasuredRegions: (most: number) => call('unmeasuredRegions', [most]),
+    noteSize: (regionId: number, version: number, sizeBytes: number) =>
+      call('noteSize', [regionId, version, sizeBytes]),
     handOver: () => call('handOver', []),
     transferLeader: (regionId: number, nodeId: number) => call('transferLeader', [regionId, nodeId]),
     changeRegion: (regionId: number, epoch: Epoch, change: RegionChange) =>

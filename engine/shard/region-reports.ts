@@ -2,6 +2,7 @@
 
 import type { Region } from '../../rpc/wire/region.ts';
 import type { Replica } from '../region/replica.ts';
+import type { SplitBounds, SplitWish } from '../region/traffic.ts';
 
 /** A region as its leader sees it. */
 export interface LedRegion {
@@ -12,6 +13,8 @@ export interface LedRegion {
   readonly sizeBytes: number;
   readonly readsPerSecond: number;
   readonly writesPerSecond: number;
+  /** It would rather be two. */
+  readonly splitWish?: SplitWish;
   /** Peers that have not caught up with the log. */
   readonly pendingPeers: readonly number[];
   /** Peers that do not answer. */
@@ -29,18 +32,19 @@ interface Told {
   readonly peers: string;
   readonly sizeBytes: number;
   readonly load: number;
+  readonly wish: string;
 }
 
 export class RegionReports {
   readonly #told = new Map<number, Told>();
 
   /** Reports of the replicas that lead, of those only that changed unless `all`. */
-  take(replicas: Iterable<Replica>, all: boolean): LedRegion[] {
+  take(replicas: Iterable<Replica>, all: boolean, bounds: SplitBounds, nowMs: number): LedRegion[] {
     const reports: LedRegion[] = [];
     if (all) this.#told.clear();
     for (const replica of replicas) {
       if (!replica.isLeader) this.#told.delete(replica.regionId);
-      else this.#look(replica, reports);
+      else this.#look(replica, reports, bounds, nowMs);
     }
     return reports;
   }
@@ -50,11 +54,11 @@ export class RegionReports {
     this.#told.delete(regionId);
   }
 
-  #look(replica: Replica, reports: LedRegion[]): void {
+  #look(replica: Replica, reports: LedRegion[], bounds: SplitBounds, nowMs: number): void {
     const before = this.#told.get(replica.regionId);
     // Whoever sleeps has nothing new to say: it fell asleep after everything had been told and agreed to.
     if (before && replica.raft.isHibernating && before.term === replica.raft.term) return;
-    const report = reportOf(replica);
+    const report = reportOf(replica, bounds, nowMs);
     const { epoch } = report.region;
     const told: Told = {
       version: epoch.version,
@@ -64,6 +68,7 @@ export class RegionReports {
       peers: `${report.pendingPeers.join()};${report.downPeers.join()}`,
       sizeBytes: report.sizeBytes,
       load: report.readsPerSecond + report.writesPerSecond,
+      wish: report.splitWish?.reason ?? '',
     };
     if (before && !isNews(before, told)) return;
     this.#told.set(replica.regionId, told);
@@ -71,8 +76,9 @@ export class RegionReports {
   }
 }
 
-function reportOf(replica: Replica): LedRegion {
-  const { region, state, raft, peerId } = replica;
+function reportOf(replica: Replica, bounds: SplitBounds, nowMs: number): LedRegion {
+  const { region, state, raft, peerId, traffic } = replica;
+  const splitWish = state.phase === 'normal' ? traffic.splitWish(region, bounds, nowMs) : undefined;
   const { progress, commit } = raft.status();
   const others = progress.filter((peer) => peer.peerId !== peerId);
   const isBehind = (match: number): boolean => match + CAUGHT_UP_ENTRIES < commit;
@@ -80,12 +86,19 @@ function reportOf(replica: Replica): LedRegion {
     region: ownKeys(region),
     term: raft.term,
     phase: state.phase,
-    sizeBytes: 0,
-    readsPerSecond: 0,
-    writesPerSecond: 0,
-    pendingPeers: others.filter((peer) => peer.state !== 'replicate' || isBehind(peer.match)).map((peer) => peer.peerId),
+    sizeBytes: traffic.sizeBytes(region),
+    ...traffic.rates(nowMs),
+    ...(splitWish && { splitWish: ownWish(splitWish) }),
+    pendingPeers: others
+      .filter((peer) => peer.state !== 'replicate' || isBehind(peer.match))
+      .map((peer) => peer.peerId),
     downPeers: others.filter((peer) => !peer.recentlyActive).map((peer) => peer.peerId),
   };
+}
+
+/** As `ownKeys`. */
+function ownWish({ reason, splitKey }: SplitWish): SplitWish {
+  return splitKey ? { reason, splitKey: new Uint8Array(splitKey) } : { reason };
 }
 
 /** Keys in buffers of their own: a clone for another thread copies the whole buffer behind a view. */
@@ -100,6 +113,7 @@ function isNews(before: Told, now: Told): boolean {
     before.term !== now.term ||
     before.phase !== now.phase ||
     before.peers !== now.peers ||
+    before.wish !== now.wish ||
     differsMuch(before.sizeBytes, now.sizeBytes, SIZE_NEWS_BYTES) ||
     differsMuch(before.load, now.load, LOAD_NEWS_PER_SECOND)
   );

@@ -49,6 +49,7 @@ import { Responder } from './responder.ts';
 import type { SlotWork } from './slot-balance.ts';
 import { SlotTable } from './slot-table.ts';
 import { SnapshotDesk } from './snapshot-desk.ts';
+import type { SplitBounds } from '../region/traffic.ts';
 import { UnknownRegions } from './unknown-regions.ts';
 import { emptyShardStats, type ShardStats } from './stats.ts';
 
@@ -219,8 +220,16 @@ export class Shard {
     for (const record of listRegionRecords(this.#env.store)) {
       if (!this.#isHome(record.region.regionId)) continue;
       if (record.phase === 'applying') this.#snapshots.resume(record);
-      else this.openRegion(record);
+      else if (record.region.peers.some((peer) => peer.nodeId === this.#config.nodeId)) this.openRegion(record);
+      else this.#destroyLeft(record);
     }
+  }
+
+  /** The node stopped when this replica had been removed and was not destroyed yet. */
+  #destroyLeft({ region }: RegionRecord): void {
+    const { store, events } = this.#env;
+    destroyReplica(store, { peerId: loadTombstone(store, region.regionId)?.peerId ?? 0, region });
+    events.onRegionGone(region.regionId);
   }
 
   /** Opens a replica that another worker has put into the store, unless it is open or gone again. */
@@ -645,7 +654,7 @@ export class Shard {
       else if (this.#isHome(message.regionId)) this.#onUnknownRegion(message, fromNode);
       else misdirected = this.#misdirect(misdirected, message.regionId, message);
     }
-    for (const notice of frame.notices) this.#onNotice(notice);
+    for (const notice of frame.notices) this.#onNotice(notice, fromNode);
     for (const [worker, messages] of misdirected ?? []) {
       const bytes = encode(mraft.PeerFrame, Object.assign(frame, { messages }));
       this.#env.transport.forwardPeerFrame(worker, bytes, fromNode);
@@ -700,14 +709,22 @@ export class Shard {
     }
   }
 
-  /** Somebody has applied that this peer was removed. */
-  #onNotice({ toPeer, region: wire }: mraft.IRegionNotice): void {
-    const replica = this.#replicas.get(wire?.regionId ?? 0);
+  /** Somebody has applied that this peer was removed, or asks whether it was itself. */
+  #onNotice({ toPeer, region: wire }: mraft.IRegionNotice, fromNode: number): void {
+    const region = fromWireRegion(wire ?? {});
+    const { regionId } = region;
+    const replica = this.#replicas.get(regionId);
+    const known = replica?.region ?? loadTombstone(this.#env.store, regionId)?.region;
+    if (known && isNewerEpoch(known.epoch, region.epoch)) {
+      const asker = region.peers.find((peer) => peer.nodeId === fromNode);
+      const isGone = asker !== undefined && !known.peers.some((peer) => peer.peerId === asker.peerId);
+      if (isGone) this.#outbox.addNotice(fromNode, asker.peerId, known);
+      return;
+    }
     if (!replica || replica.peerId !== toPeer) return;
-    const region = fromWireRegion(wire!);
     const isMember = region.peers.some((peer) => peer.peerId === toPeer);
     if (isMember || !isNewerEpoch(region.epoch, replica.region.epoch)) return;
-    this.#noteRemoved(region.regionId, false);
+    this.#noteRemoved(regionId, false);
   }
 
   /**
@@ -860,9 +877,27 @@ export class Shard {
   }
 
   /** The regions that are led here: those that changed since they were last told, or all. */
-  ledRegions(all: boolean): LedRegion[] {
+  ledRegions(all: boolean, bounds: SplitBounds): LedRegion[] {
     // Whoever sleeps has been told.
-    return this.#reports.take(all ? this.#replicas.values() : this.#awake, all);
+    const replicas = all ? this.#replicas.values() : this.#awake;
+    return this.#reports.take(replicas, all, bounds, this.#env.clock.nowMs());
+  }
+
+  /** Regions that are led here and whose size is not known, or not any more; at most so many. */
+  unmeasuredRegions(most: number): Region[] {
+    const found: Region[] = [];
+    for (const regionId of this.#led) {
+      const replica = this.#replicas.get(regionId);
+      if (!replica?.traffic.wantsMeasure(replica.region)) continue;
+      found.push(replica.region);
+      if (found.length >= most) break;
+    }
+    return found;
+  }
+
+  /** How large a region was found to be, as of a version of it. */
+  noteSize(regionId: number, version: number, sizeBytes: number): void {
+    this.#replicas.get(regionId)?.traffic.noteMeasured(sizeBytes, version);
   }
 
   stats(): ShardStats {

@@ -82,7 +82,9 @@ class WorkerThread {
         stats: () => this.#shard.stats(),
         listRegions: () => this.#shard.listRegions(),
         regionStatus: (regionId) => this.#shard.regionStatus(regionId),
-        ledRegions: (all) => this.#shard.ledRegions(all),
+        ledRegions: (all, bounds) => this.#shard.ledRegions(all, bounds),
+        unmeasuredRegions: (most) => this.#shard.unmeasuredRegions(most).map(ownKeys),
+        noteSize: (regionId, version, sizeBytes) => this.#shard.noteSize(regionId, version, sizeBytes),
         handOver: () => {
           this.#shard.handOver();
           this.#loop.wake();
