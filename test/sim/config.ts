@@ -87,6 +87,8 @@ export interface SimConfig {
   readonly heartbeatMs: number;
   readonly tickMs: number;
   readonly maxClockDrift: number;
+  /** How long a region is idle before it sleeps; 0: it never does. */
+  readonly hibernateAfterMs: number;
   /** Clocks run at 1 ± this; within maxClockDrift for any two of them. */
   readonly clockSpread: number;
   readonly latencyMs: number;
@@ -270,6 +272,8 @@ export function drawConfig(seed: number, profile: Profile): SimConfig {
     tickMs: Math.max(5, Math.round(electionTimeoutMs / 16)),
     // Clocks that are 20 % too fast and too slow part by a half; 5 % by a tenth.
     maxClockDrift: fastClocks ? 0.34 : 0.1,
+    // Of a stream of its own: what older seeds draw stays.
+    hibernateAfterMs: Math.round(new Random(seed, 'sleep').pick([0, 0, 0.3, 1, 2]) * electionTimeoutMs),
     clockSpread: fastClocks ? 0.2 : 0.05,
     latencyMs: random.pick([0.3, 1, 3, 8, 20]),
     syncMs: random.pick([0.1, 0.5, 2]),

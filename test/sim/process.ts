@@ -82,7 +82,7 @@ export class VirtualWorker implements Turn {
         electionTimeoutMs: config.electionTimeoutMs,
         heartbeatMs: config.heartbeatMs,
         maxClockDrift: config.maxClockDrift,
-        hibernateAfterMs: 0,
+        hibernateAfterMs: config.hibernateAfterMs,
       },
     };
     const store = node.disk.view(

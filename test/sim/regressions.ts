@@ -16,6 +16,11 @@ export function loadRegressions(): Regression[] {
   // What was invented since is off in an old configuration.
   return pinned.map(({ name, config }) => ({
     name,
-    config: { ...config, shortLogs: config.shortLogs ?? false, faults: { ...NO_FAULTS, ...config.faults } },
+    config: {
+      ...config,
+      shortLogs: config.shortLogs ?? false,
+      hibernateAfterMs: config.hibernateAfterMs ?? 0,
+      faults: { ...NO_FAULTS, ...config.faults },
+    },
   }));
 }
