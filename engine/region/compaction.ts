@@ -62,7 +62,8 @@ export function compactionIndex(
     else if (!forced || keepsUp(peer, log, entries)) index = Math.min(index, peer.match);
   }
   const gained = index - log.firstIndex + 1;
-  return gained >= Math.min(limits.keepEntries, entries / 4) ? index : undefined;
+  // It costs an entry itself, and would never end where it gained no more than that.
+  return gained >= Math.max(2, Math.min(limits.keepEntries, entries / 4)) ? index : undefined;
 }
 
 /** When the question is worth asking again: a log that could not be cut, or was a moment ago, must have grown. */

@@ -35,6 +35,12 @@ test('a long one is cut behind what every peer has', () => {
   assert.is(compactionIndex(log(40), [peer(40), peer(35), peer(38)], LIMITS), 35);
 });
 
+test('a cut gains more entries than the one that it costs', () => {
+  const tiny = { ...LIMITS, keepEntries: 1 };
+  assert.is(compactionIndex(log(2), [peer(2), peer(1)], tiny), undefined);
+  assert.is(compactionIndex(log(3), [peer(3), peer(2)], tiny), 2);
+});
+
 test('bytes make a log long, too', () => {
   assert.is(compactionIndex(log(8, { sizeBytes: 2_000 }), [peer(8), peer(6)], LIMITS), 6);
 });
