@@ -17,7 +17,7 @@ import {
 import { fromWireRegion, sameEpoch, type Epoch, type Peer, type Region } from '../../rpc/wire/region.ts';
 import type { ConfChange, Entry } from '../raft/index.ts';
 import type { Store } from '../store/port.ts';
-import { loadRegionRecord, loadTombstone, normalRecord } from '../store/region-records.ts';
+import { loadRegionRecord, loadTombstone, normalRecord, putTombstone } from '../store/region-records.ts';
 import { absorbSource, commitMerge, type CommitMerge } from './absorption.ts';
 import { changedRegion, decodeMembershipChange, toConfChange } from './membership.ts';
 import { checkMerge, raiseVersion } from './merge.ts';
@@ -94,6 +94,8 @@ export class RegionChanges {
   #tell(before: Region, region: Region, batches: TurnBatches): void {
     const own = before.peers.find((peer) => peer.nodeId === this.#nodeId);
     const stays = region.peers.some((peer) => peer.nodeId === this.#nodeId);
+    // The descriptor does not say any more who was here: a start that finds it removes the rest.
+    if (own && !stays) putTombstone(batches.applied, { peerId: own.peerId, region });
     batches.written.push(() => {
       this.#hooks.onRegionChanged(region);
       const left = before.peers.filter(

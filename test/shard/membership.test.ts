@@ -58,6 +58,32 @@ test('who was removed while it was away hears so when it wants to be elected', (
   assert.is(cluster.node(leader).shard.regionStatus(REGION)!.raft.term, term);
 });
 
+test('a learner that was removed while it was away asks whether it was, and goes', () => {
+  const { cluster, followers } = led();
+  const gone = followers[0]!;
+  cluster.change(membership([{ action: 'addLearner', peerId: gone * 10, nodeId: gone }], true));
+  cluster.pass(300);
+  cluster.crash(gone);
+  assert.is(cluster.change(remove(gone)), undefined);
+  cluster.restart(gone);
+  assert.is(cluster.node(gone).shard.regionCount, 1);
+  cluster.pass(12_000);
+  assert.is(cluster.node(gone).shard.regionCount, 0);
+});
+
+test('a node that stops between the removal of its peer and the end of its data starts again, without it', () => {
+  const { cluster, followers } = led();
+  const gone = followers[0]!;
+  assert.is(cluster.change(remove(gone)), undefined);
+  cluster.pass(500);
+  const { store, shard } = cluster.node(gone);
+  assert.is(shard.regionCount, 1);
+  cluster.restart(gone);
+  assert.is(cluster.node(gone).shard.regionCount, 0);
+  assert.equal(listRegions(store), []);
+  assert.is(loadTombstone(store, REGION)?.peerId, gone * 10);
+});
+
 test('a message to a peer that was removed brings nothing back', () => {
   const { cluster, followers } = led();
   const gone = followers[0]!;

@@ -175,8 +175,8 @@ export class RegionFacts {
     return this.#committed.get(index);
   }
 
-  /** Some peer takes an entry of its log for committed. `since`: the descriptor by which it may have counted. */
-  noteCommitted(image: ReplicaImage, index: number, knownInTerm: number, since: Epoch, isLeader: boolean): void {
+  /** Some peer takes an entry of its log for committed. */
+  noteCommitted(image: ReplicaImage, index: number, knownInTerm: number, isLeader: boolean): void {
     const mark = image.log.at(index);
     const where = `${image.where}, entry ${index}`;
     if (!mark) {
@@ -192,7 +192,7 @@ export class RegionFacts {
     }
     // Whoever leads has counted by a configuration that it had applied; who only heard of it knows less than its leader.
     const until = isLeader ? image.record.region.epoch : undefined;
-    if (!this.#isAgreed(since, until, (peerId) => this.#holds(peerId, index, mark))) {
+    if (!this.#isAgreed(image.since, until, (peerId) => this.#holds(peerId, index, mark))) {
       const holders = [...this.images.values(), ...this.buried.values()]
         .filter((other) => this.#holds(other.peerId, index, mark))
         .map((other) => other.peerId);

@@ -4,6 +4,7 @@
  */
 
 import type { RegionRecord } from '../../engine/store/region-records.ts';
+import type { Epoch } from '../../rpc/wire/region.ts';
 
 export interface LogMark {
   readonly term: number;
@@ -76,6 +77,8 @@ export class ReplicaImage {
   readonly nodeId: number;
   readonly peerId: number;
   record: RegionRecord;
+  /** Of the descriptor as of the last turn that was looked at: what is committed was counted by it or by a later one. */
+  since: Epoch;
   readonly log = new LogImage();
   readonly durableLog = new LogImage();
   hardState: HardStateMark = { term: 0, vote: 0 };
@@ -95,6 +98,7 @@ export class ReplicaImage {
     this.nodeId = nodeId;
     this.peerId = peerId;
     this.record = record;
+    this.since = record.region.epoch;
   }
 
   get regionId(): number {

@@ -137,6 +137,11 @@ export class Safety implements Cluster {
       store.scan(column, { limit: 1_000_000, maxBytes: 1e9 }).entries;
     const meta = scan('meta');
     for (const { key, value } of meta) this.#reloadReplica(node, key, value);
+    for (const { key, value } of meta) {
+      if (key[0] !== META_KIND.tombstone) continue;
+      const { peerId } = decode(mraft.Tombstone, value);
+      if (node.replicas.get(readU64(key, 1))?.peerId !== peerId) node.buried.add(peerId);
+    }
     for (const { key, value } of meta) this.#reloadState(node, key, value);
     for (const { key, value } of scan('log')) this.#reloadEntry(node, key, value);
     for (const { key, value } of scan('data')) node.putData(key, value);
@@ -146,7 +151,6 @@ export class Safety implements Cluster {
   }
 
   #reloadReplica(node: NodeImage, key: Uint8Array, value: Uint8Array): void {
-    if (key[0] === META_KIND.tombstone) node.buried.add(decode(mraft.Tombstone, value).peerId);
     if (key[0] !== META_KIND.regionState) return;
     const image = this.#writes.imageOfRecord(node, readU64(key, 1), value);
     if (!image) return;
@@ -250,6 +254,7 @@ export class Safety implements Cluster {
     }
     if (raft.term < seen.term) this.report('term is monotonic', `${image.where}: ${seen.term} became ${raft.term}`);
     if (finished) this.#checkProgress(facts, seen, image, status);
+    if (finished) image.since = region.epoch;
     // The only voter of a region leads at once, but has not written its vote before the turn is done.
     const isPending = raft.role === 'leader' && !finished;
     if (raft.role === 'leader' && finished && (seen.role !== 'leader' || seen.term !== raft.term)) {
@@ -276,7 +281,7 @@ export class Safety implements Cluster {
     const known = facts.committedTo;
     const from = Math.max(seen.commit, image.log.first - 1);
     for (let index = from + 1; index <= commit; index++)
-      facts.noteCommitted(image, index, raft.term, seen.region.epoch, leads);
+      facts.noteCommitted(image, index, raft.term, leads);
     // Whoever is the first to know has counted, and may count entries of its own term alone (thesis 3.6.2).
     const last = commit > known ? image.log.at(commit) : undefined;
     if (last && leads && last.term !== raft.term) {

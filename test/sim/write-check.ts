@@ -1,7 +1,7 @@
 /** What one write to a node's store means, and what it must hold to: the half of the safety checks that looks at disks. */
 
 import { decode, mraft } from '../../rpc/wire/codec.ts';
-import { isNewerEpoch, sameEpoch, type Epoch } from '../../rpc/wire/region.ts';
+import { isNewerEpoch, sameEpoch } from '../../rpc/wire/region.ts';
 import { decodeTerm } from '../../engine/store/entry-codec.ts';
 import { logIndexOf, readU64, META_KIND } from '../../engine/store/keys.ts';
 import { fromWireRecord, type RegionRecord } from '../../engine/store/region-records.ts';
@@ -23,8 +23,8 @@ export interface Cluster {
 interface Batch {
   readonly node: NodeImage;
   readonly mutations: readonly Mutation[];
-  /** By replica: how far it was applied before, and its epoch. */
-  readonly applied: Map<ReplicaImage, { readonly from: number; term: number; readonly since: Epoch }>;
+  /** By replica: how far it was applied before, and the term of the last entry that it has applied now. */
+  readonly applied: Map<ReplicaImage, { readonly from: number; term: number }>;
   /** Replicas that came into being, or got a snapshot. */
   readonly placed: Set<ReplicaImage>;
   readonly destroyed: ReplicaImage[];
@@ -166,8 +166,7 @@ export class WriteCheck {
       this.#report('epoch is monotonic', `${image.where}: ${describeRegion(before.region)} → ${describeRegion(region)}`);
     }
     if (!sameEpoch(from, region.epoch) || batch.placed.has(image)) this.#learn(image);
-    // Where several changes lie in one batch, what is committed may have been counted by any of them.
-    if (!batch.applied.has(image)) batch.applied.set(image, { from: image.applied, term: 0, since: from });
+    if (!batch.applied.has(image)) batch.applied.set(image, { from: image.applied, term: 0 });
   }
 
   #learn(image: ReplicaImage): void {
@@ -216,10 +215,7 @@ export class WriteCheck {
       const { index, term } = decode(mraft.AppliedState, value);
       image.log.truncate(index, term);
       // Looked at with what is applied behind the whole batch.
-      if (!batch.applied.has(image)) {
-        const since = image.record.region.epoch;
-        batch.applied.set(image, { from: image.applied, term: 0, since });
-      }
+      if (!batch.applied.has(image)) batch.applied.set(image, { from: image.applied, term: 0 });
     }
   }
 
@@ -239,7 +235,7 @@ export class WriteCheck {
     if (index < image.applied) this.#report('applied is monotonic', `${image.where}: ${image.applied} became ${index}`);
     const known = batch.applied.get(image);
     if (known) known.term = term;
-    else batch.applied.set(image, { from: image.applied, term, since: image.record.region.epoch });
+    else batch.applied.set(image, { from: image.applied, term });
     image.applied = index;
   }
 
@@ -284,7 +280,9 @@ export class WriteCheck {
         if (value) image.durableLog.put(index, { term: decodeTerm(index, value), bytes: value });
         else image.durableLog.delete(index);
       } else if (value && key[0] === META_KIND.tombstone) {
-        node.buriedForGood.add(decode(mraft.Tombstone, value).peerId);
+        // It is put when the peer is removed, and again when the rest goes.
+        const { peerId } = decode(mraft.Tombstone, value);
+        if (image?.peerId !== peerId) node.buriedForGood.add(peerId);
       } else if (value && image && key[0] === META_KIND.hardState) {
         image.durableHardState = decode(mraft.HardState, value);
       } else if (value && image && key[0] === META_KIND.truncatedState && !image.isInstalling) {
@@ -301,7 +299,7 @@ export class WriteCheck {
   #onApplied(batch: Batch, image: ReplicaImage): void {
     if (image.isInstalling || !batch.node.replicas.has(image.regionId)) return;
     const facts = this.#cluster.regions.get(image.regionId)!;
-    const { from, term, since } = batch.applied.get(image)!;
+    const { from, term } = batch.applied.get(image)!;
     const isPlaced = batch.placed.has(image);
     if (isPlaced) this.#checkPlaced(facts, image);
     if (image.log.first - 1 > image.applied) {
@@ -317,7 +315,7 @@ export class WriteCheck {
         if (index >= image.durableLog.first && image.durableLog.at(index) === undefined) {
           this.#report('applied entries are durable here', `${image.where}: entry ${index}`);
         }
-        facts.noteCommitted(image, index, image.hardState.term, since, false);
+        facts.noteCommitted(image, index, image.hardState.term, false);
       }
     }
     facts.checkData(image);
