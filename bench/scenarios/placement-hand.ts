@@ -3,7 +3,7 @@
 import { asMraftError } from '../../rpc/wire/errors.ts';
 import type { Admin } from '../../tools/admin.ts';
 import { sleep } from '../generator.ts';
-import type { TiledRegion } from './tiling.ts';
+import { checkTiling, type TiledRegion } from './tiling.ts';
 
 export interface OperatorEnd {
   /** `done`, `refused`, `overtaken`, `timedOut`, `cancelled`; or the code with which placement refused to begin. */
@@ -103,6 +103,25 @@ export class PlacementHand {
       more = page.length >= PAGE && fromKey !== '';
     }
     return regions;
+  }
+
+  /**
+   * The same once they are all there: whoever begins to lead placement hears of them by and by.
+   * @throws when they do not tile the key space in time
+   */
+  async allRegions(timeoutMs: number): Promise<TiledRegion[]> {
+    const deadlineMs = performance.now() + timeoutMs;
+    for (;;) {
+      const regions = await this.regions().catch(() => []);
+      const { problems, isSound, leaderless } = checkTiling(regions);
+      if (isSound) return regions;
+      this.signal?.throwIfAborted();
+      if (performance.now() > deadlineMs) {
+        const what = problems.length > 0 ? problems.join('; ') : `${leaderless} without a leader`;
+        throw new Error(`placement does not know all regions within ${timeoutMs} ms: ${what}`);
+      }
+      await sleep(RETRY_MS, this.signal);
+    }
   }
 }
 

@@ -95,7 +95,7 @@ async function perform(stage: Stage, request: SplitRequest, hooks: ScenarioHooks
   const hand = new PlacementHand(stage.admin, hooks.signal);
   await hand.pauseSchedulers(PAUSED, ASK_TIMEOUT_MS);
   await untilLeadersAreSpread(stage.admin, NODES, hooks.signal);
-  const before = await hand.regions();
+  const before = await hand.allRegions(ASK_TIMEOUT_MS);
   const splitter = new Splitter(hand, before, request, hooks);
   const load = putLoad(stage, request);
   load.start();
@@ -193,7 +193,7 @@ class Splitter {
         failuresInARow += 1;
         if (failuresInARow >= MOST_FAILURES) throw new Error(`no region can be split: ${problem.text}`);
         // Whatever became of it, placement knows the regions as they are.
-        this.plan = new SplitPlan(await this.hand.regions());
+        this.plan = new SplitPlan(await this.hand.allRegions(ASK_TIMEOUT_MS));
       }
       if (this.request.pauseMs > 0) await sleep(this.request.pauseMs, signal);
     }

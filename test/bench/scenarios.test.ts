@@ -1,0 +1,224 @@
+/** What the scenarios' verdicts rest on: tiled key spaces, even leaders, what was written, windows of a load that goes on. */
+
+import { isEven, judgeSample, summariseEvenness, type LeaderSample } from '../../bench/scenarios/evenness.ts';
+import { middleOf, SplitPlan } from '../../bench/scenarios/split-plan.ts';
+import { SteadyLoad } from '../../bench/scenarios/steady-load.ts';
+import { checkTiling, type TiledRegion } from '../../bench/scenarios/tiling.ts';
+import { ratioOfMedians, verdict } from '../../bench/scenarios/verdict.ts';
+import { Versions, type PlannedWrite } from '../../bench/scenarios/versions.ts';
+import { Random } from '../../bench/random.ts';
+import { assert, suite } from '../harness.ts';
+
+const tiling = suite('a tiled key space');
+
+function region(regionId: number, startKey: string, endKey: string, leaderNodeId = 1): TiledRegion {
+  return { regionId, startKey: Buffer.from(startKey), endKey: Buffer.from(endKey), leaderNodeId };
+}
+
+tiling('one region, or several side by side in any order, are sound', () => {
+  assert.ok(checkTiling([region(2, '', '')]).isSound);
+  const report = checkTiling([region(4, 'm', ''), region(2, '', 'c'), region(3, 'c', 'm')]);
+  assert.equal(report, { regions: 3, problems: [], leaderless: 0, isSound: true });
+});
+
+const BROKEN: readonly (readonly [what: string, regions: TiledRegion[], problem: RegExp])[] = [
+  ['no region at all', [], /no regions/],
+  ['a gap', [region(2, '', 'c'), region(3, 'd', '')], /no region holds the keys from c to d/],
+  ['an overlap', [region(2, '', 'd'), region(3, 'c', '')], /regions 2 and 3 both hold c/],
+  ['a region in another', [region(2, '', ''), region(3, 'c', 'd')], /regions 2 and 3 both hold c/],
+  ['nothing at the beginning', [region(2, 'a', '')], /before a/],
+  ['nothing at the end', [region(2, '', 'x')], /from x on/],
+  ['an empty region', [region(2, '', 'c'), region(3, 'c', 'c'), region(4, 'c', '')], /region 3 ends where it begins/],
+  ['a region twice', [region(2, '', 'c'), region(2, 'c', '')], /region 2 is there twice/],
+];
+
+for (const [what, regions, problem] of BROKEN) {
+  tiling(`${what} is found`, () => {
+    const report = checkTiling(regions);
+    assert.is(report.isSound, false);
+    assert.match(report.problems.join('; '), problem);
+  });
+}
+
+tiling('a region without a leader is not sound, though the key space is tiled', () => {
+  const report = checkTiling([region(2, '', 'c'), region(3, 'c', '', 0)]);
+  assert.equal(report, { regions: 2, problems: [], leaderless: 1, isSound: false });
+});
+
+const even = suite('even leaders');
+
+even('a tenth of the mean, or one where that is more', () => {
+  assert.ok(isEven([16, 16, 17]));
+  assert.ok(isEven([15, 17, 17]));
+  assert.not(isEven([14, 17, 18]), '14 is more than a tenth below 16.3');
+  assert.ok(isEven([9, 10, 10, 10, 10]));
+  assert.not(isEven([8, 10, 10, 10, 11]));
+  assert.ok(isEven([360, 440, 400]));
+  assert.not(isEven([359, 441, 400]));
+  assert.ok(isEven([49]));
+  assert.ok(isEven([1, 1, 0]));
+  assert.not(isEven([2, 0, 0]));
+});
+
+even('no leaders at all are not even', () => assert.not(isEven([0, 0, 0])));
+
+even(
+  'a node that does not answer makes a sample unknown, one that leads although it should not makes it uneven',
+  () => {
+    assert.is(judgeSample({ 1: 8, 2: 8 }, [1, 2, 3]), undefined);
+    assert.is(judgeSample({ 1: 8, 2: 8, 3: 1 }, [1, 2]), false);
+    assert.is(judgeSample({ 1: 8, 2: 8, 3: 0 }, [1, 2]), true);
+  },
+);
+
+even('leaders that were even, then uneven again, are even only since the last time', () => {
+  const samples = [false, true, undefined, false, undefined, true, true].map((isEvenNow, at): LeaderSample => {
+    return { atMs: at * 250, leaders: {}, isEven: isEvenNow };
+  });
+  assert.equal(summariseEvenness(samples), { firstMs: 250, sinceMs: 1250, samples: 7, incomplete: 2 });
+});
+
+even('leaders that end uneven have no time since when they are even', () => {
+  const samples: LeaderSample[] = [
+    { atMs: 0, leaders: {}, isEven: true },
+    { atMs: 250, leaders: {}, isEven: false },
+  ];
+  assert.is(summariseEvenness(samples).sinceMs, undefined);
+  assert.is(summariseEvenness(samples).firstMs, 0);
+});
+
+const splits = suite('the next split');
+
+splits('the middle lies between both ends, and there is none where nothing fits', () => {
+  const hex = (start: string, end: string): string | undefined => {
+    const key = middleOf(Buffer.from(start, 'hex'), Buffer.from(end, 'hex'));
+    return key && Buffer.from(key).toString('hex');
+  };
+  assert.is(hex('', ''), '8000000000000000');
+  assert.is(hex('80', ''), 'c000000000000000');
+  assert.is(hex('', '01'), '0080000000000000');
+  assert.is(hex('00000000000000ff', '0000000000000100'), undefined);
+  assert.is(hex('ffffffffffffffff', ''), undefined);
+});
+
+splits('a thousand splits of one region tile the key space with ranges alike in size', () => {
+  const plan = new SplitPlan([region(2, '', '')]);
+  let nextId = 3;
+  const regions = new Map([[2, region(2, '', '')]]);
+  for (let done = 0; done < 1000; done++) {
+    const planned = plan.next();
+    if (!planned) throw new Error('nothing is left to be split');
+    const parent = regions.get(planned.regionId) as TiledRegion;
+    regions.set(planned.regionId, { ...parent, endKey: planned.splitKey });
+    regions.set(nextId, { ...parent, regionId: nextId, startKey: planned.splitKey });
+    plan.done(planned, nextId++);
+  }
+  const report = checkTiling([...regions.values()]);
+  assert.is(report.isSound, true, report.problems.join('; '));
+  const starts = [...regions.values()].map(({ startKey }) => Buffer.concat([startKey, Buffer.alloc(8)]).readUInt16BE());
+  const sorted = starts.sort((a, b) => a - b);
+  const widths = sorted.map((start, at) => (sorted[at + 1] ?? 65_536) - start);
+  assert.equal([...new Set(widths)].sort(), [128, 64], 'no region was split twice before another was split once');
+});
+
+const written = suite('what was written');
+
+function begin(versions: Versions, key: number): PlannedWrite {
+  const write = versions.begin(key);
+  if (!write) throw new Error('no key is free');
+  return write;
+}
+
+written('an acknowledged version or a later one is sound, an older one is lost', () => {
+  const versions = new Versions(4, 16, new Random(1));
+  const first = begin(versions, 2);
+  assert.is(first.key, 2);
+  assert.is(versions.judge(2, undefined), 'sound', 'nothing was acknowledged');
+  versions.end(first, true);
+  const second = begin(versions, 2);
+  assert.is(versions.judge(2, first.value), 'sound');
+  assert.is(versions.judge(2, second.value), 'sound', 'it was written, and may have taken effect');
+  assert.is(versions.judge(2, undefined), 'lost');
+  versions.end(second, true);
+  assert.is(versions.judge(2, first.value), 'lost');
+  assert.is(versions.judge(2, first.value, 1), 'sound', 'of a read that began before the second was acknowledged');
+  assert.is(versions.acknowledged, 2);
+});
+
+written('a key has one write at a time, and none after one that failed', () => {
+  const versions = new Versions(2, 8, new Random(1));
+  const first = begin(versions, 0);
+  const second = begin(versions, 0);
+  assert.is(second.key, 1, 'the next key that is free');
+  assert.is(versions.begin(0), undefined);
+  versions.end(first, false);
+  assert.is(versions.begin(0), undefined, 'the failed write may still take effect');
+  versions.end(second, true);
+  assert.is(versions.begin(0)?.key, 1);
+});
+
+written('a value of another key, or of a version that nobody wrote, is foreign', () => {
+  const versions = new Versions(2, 8, new Random(1));
+  const write = begin(versions, 0);
+  versions.end(write, true);
+  assert.is(versions.judge(1, write.value), 'foreign');
+  const future = Buffer.from(write.value);
+  future.writeUInt32BE(2, 4);
+  assert.is(versions.judge(0, future), 'foreign');
+  assert.is(versions.judge(0, write.value.subarray(0, 4)), 'foreign');
+});
+
+const load = suite('a steady load');
+
+load('errors between windows are counted, but in no window', async () => {
+  let fails = false;
+  const call = async (): Promise<'put'> => {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    if (fails) throw Object.assign(new Error('no'), { code: 'Broken' });
+    return 'put';
+  };
+  const steady = new SteadyLoad(call, { concurrency: 4, targetPerSecond: undefined, timeoutMs: 1000 });
+  steady.start();
+  const before = await steady.window(100);
+  fails = true;
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const during = await steady.window(50);
+  fails = false;
+  assert.is(await steady.stop(), 0);
+  assert.equal(before.errors, {});
+  assert.ok(before.calls > 0 && before.all.count === before.calls);
+  assert.ok((during.errors['Broken'] ?? 0) > 0);
+  assert.ok((steady.errors['Broken'] ?? 0) > (during.errors['Broken'] ?? 0));
+  assert.equal(steady.errorMessages, { Broken: 'no' });
+});
+
+load('an open loop counts what was due in its window, however late it is answered', async () => {
+  let release = (): void => {};
+  const stalled = new Promise<void>((resolve) => (release = resolve));
+  const call = async (): Promise<'get'> => {
+    await stalled;
+    return 'get';
+  };
+  const steady = new SteadyLoad(call, { concurrency: 0, targetPerSecond: 200, timeoutMs: 500 });
+  steady.start();
+  setTimeout(() => release(), 200);
+  const report = await steady.window(100);
+  await steady.stop();
+  assert.ok(report.calls > 0, 'the store stood still for the whole window');
+  assert.ok(report.all.maxMs >= 90, `${report.all.maxMs} ms`);
+});
+
+const verdicts = suite('verdicts of scenarios');
+
+verdicts('the ratio is that of the medians, not the median of the ratios', () => {
+  assert.is(ratioOfMedians([30, 10, 20], [1, 10, 5]), 4);
+  assert.is(ratioOfMedians([], [1]), undefined);
+  assert.is(ratioOfMedians([1], [0]), undefined);
+});
+
+verdicts('a figure that is missing meets nothing, one on its bound does', () => {
+  assert.is(verdict('m', undefined, { atMost: 3 }).met, false);
+  assert.is(verdict('m', 3, { atMost: 3 }).met, true);
+  assert.is(verdict('m', 3.01, { atMost: 3 }).met, false);
+  assert.is(verdict('m', 0.79, { atLeast: 0.8 }).met, false);
+});
