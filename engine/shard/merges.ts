@@ -29,6 +29,8 @@ export interface MergePorts {
   /** The replica has something to apply. */
   readonly touch: (replica: Replica) => void;
   readonly replicaOf: (regionId: number) => Replica | undefined;
+  /** Gives up a snapshot that is on its way to the region. */
+  readonly dropSnapshot: (regionId: number) => void;
   readonly onAnomaly: (regionId: number, error: MraftError) => void;
 }
 
@@ -48,6 +50,8 @@ export class Merges {
   /** Sources that this worker was asked to finish, to be taken up between two turns. */
   #requests: FinishRequest[] = [];
   readonly #finishing = new Map<number, Finishing>();
+  /** Sources that were finished here, until their targets have taken over: their records are there, and nobody uses them. */
+  readonly #finished = new Set<number>();
   /** Sources whose replica here is closed and finished, for the targets that live here. */
   readonly #ready = new Set<number>();
   /** When a target that lives here last asked for its source. */
@@ -102,6 +106,7 @@ export class Merges {
       if (this.#isFinishedInStore(merge)) this.#sayReady(regionId, targetId);
       return;
     }
+    this.#ports.dropSnapshot(regionId);
     this.#preparing.delete(replica);
     this.#finishing.set(regionId, { ...request, replica });
     try {
@@ -115,7 +120,8 @@ export class Merges {
   #isFinishedInStore({ source, commit }: CommitMerge): boolean {
     const { store } = this.#ports;
     const record = loadRegionRecord(store, source.regionId);
-    return record?.merge?.index === commit && loadApplied(store, source.regionId).index >= commit;
+    const isPrepared = record?.phase === 'merging' && record.merge?.index === commit;
+    return isPrepared && loadApplied(store, source.regionId).index >= commit;
   }
 
   /** At the end of a turn, when what was applied is written: tells the targets whose source has come to its end. */
@@ -123,6 +129,7 @@ export class Merges {
     for (const [regionId, { replica, targetId }] of this.#finishing) {
       if (!replica.isFinished) continue;
       this.#finishing.delete(regionId);
+      this.#finished.add(regionId);
       this.#sayReady(regionId, targetId);
     }
   }
@@ -163,22 +170,30 @@ export class Merges {
 
   /** A region that lived here was merged into `successor`. */
   noteAbsorbed(sourceId: number, successor: Region): void {
-    this.#finishing.delete(sourceId);
+    this.drop(sourceId);
     this.#successors.delete(sourceId);
     this.#successors.set(sourceId, successor);
     const [oldest] = this.#successors.keys();
     if (this.#successors.size > LIMITS.absorbedRegions) this.#successors.delete(oldest!);
   }
 
+  /** The source goes another way than into its target's hands: its replica, if it was still to finish. */
+  drop(sourceId: number): Replica | undefined {
+    const replica = this.#finishing.get(sourceId)?.replica;
+    this.#finishing.delete(sourceId);
+    this.#finished.delete(sourceId);
+    return replica;
+  }
+
   /** Whether such regions are being finished here. */
   isFinishing(matches: (regionId: number) => boolean): boolean {
-    for (const regionId of this.#finishing.keys()) if (matches(regionId)) return true;
+    for (const regionId of [...this.#finishing.keys(), ...this.#finished]) if (matches(regionId)) return true;
     return this.#requests.some(({ merge }) => matches(merge.source.regionId));
   }
 
   /** Whether the region takes no part in anything any more, though its records are there. */
   isLeaving(regionId: number): boolean {
-    return this.#finishing.has(regionId) || this.#successors.has(regionId);
+    return this.#finishing.has(regionId) || this.#finished.has(regionId) || this.#successors.has(regionId);
   }
 
   /** What is answered to a request for a region that was merged, or is about to be. */
@@ -190,7 +205,7 @@ export class Merges {
         regions: [successor],
       });
     }
-    if (!this.#finishing.has(regionId)) return undefined;
+    if (!this.isLeaving(regionId)) return undefined;
     return new RegionMerging(`region ${regionId} is being merged into its neighbour`, { regionId });
   }
 }

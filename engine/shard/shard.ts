@@ -176,6 +176,7 @@ export class Shard {
         this.#runsAreLeft = true;
       },
       replicaOf: (regionId) => this.#replicas.get(regionId),
+      dropSnapshot: (regionId) => this.#snapshots.forget(regionId),
       onAnomaly: (regionId, error) => this.#anomaly('merge', error, regionId),
     });
     this.#checks = new ConsistencyChecks(config.consistencyCheckMs ?? 0, {
@@ -390,7 +391,15 @@ export class Shard {
   /** Between turns: a region that is part of another one now goes, and with it its data. */
   destroyRegion(regionId: number): void {
     const replica = this.#replicas.get(regionId);
-    if (replica) this.#destroy(replica);
+    if (replica) return this.#destroy(replica);
+    if (!this.#merges.isLeaving(regionId)) return;
+    const finishing = this.#merges.drop(regionId);
+    if (finishing) this.#lagging.delete(finishing);
+    const region = loadRegionRecord(this.#env.store, regionId)?.region;
+    const own = region?.peers.find((peer) => peer.nodeId === this.#config.nodeId);
+    if (!region || !own) return;
+    destroyReplica(this.#env.store, { peerId: own.peerId, region });
+    this.#env.events.onRegionGone(regionId);
   }
 
   /** Changes a region that is led here; `done` as for Replica.change. */
@@ -662,6 +671,7 @@ export class Shard {
   }
 
   #onSnapshotStep(step: mraft.SnapshotStep, frame: Uint8Array, fromNode: number, nowMs: number): void {
+    if (this.#merges.isLeaving(step.regionId)) return this.#drop('removedPeer');
     if (this.#isHome(step.regionId)) return this.#snapshots.onStep(step, fromNode, nowMs);
     this.#stats.forwarded++;
     this.#env.transport.forwardPeerFrame(this.#slots.workerOf(step.regionId), frame, fromNode);
