@@ -10,6 +10,9 @@ const MIB = 1024 * 1024;
 const REPLICAS = 3;
 /** A new replica of a node that was not heard of for so long. */
 const REPLACE_AFTER_MS = 60_000;
+/** A region whose load has changed says so so often, so many times: placement smooths what it hears. */
+const REPORT_LOAD_EVERY_MS = 5_000;
+const LOAD_REPORTS = 8;
 /** Rounds without anything to do that end a phase. */
 const QUIET_ROUNDS = 20;
 const LONGEST_PHASE_MS = 4 * 3_600_000;
@@ -178,7 +181,9 @@ export class PlacementSimulation {
       const nodeId = region.leader?.node.nodeId ?? 0;
       if (nodeId < 2 || nodeId > 1 + hotNodes || this.random.next() >= 0.1) continue;
       cluster.resize(region, { sizeBytes: region.sizeBytes, reads: region.reads * 50, writes: region.writes * 10 });
-      cluster.report(region);
+      for (let report = 0; report < LOAD_REPORTS; report += 1) {
+        cluster.events.after(report * REPORT_LOAD_EVERY_MS, () => cluster.report(region));
+      }
     }
   }
 

@@ -51,22 +51,37 @@ export class Model {
     checkReport(report, leader.nodeId);
     const known = this.regions.slotOf(region.regionId);
     if (known !== undefined && this.isStale(known, report)) return undefined;
-    const isUser = region.regionId > LAST_SYSTEM_REGION_ID;
-    const startKey = keyString(region.startKey);
-    const endKey = keyString(region.endKey);
-    if (isUser && this.isOvertaken(region, startKey, endKey)) return undefined;
-
     if (known !== undefined && this.isSameShape(known, report, leader)) {
       this.refresh(known, report, nowMs);
       return known;
     }
-    if (known !== undefined) this.detach(known, isUser);
-    if (isUser) this.dropOverlapping(region.regionId, startKey, endKey, removed);
+    // Of the same version it has the same range, which nobody else has taken.
+    const hasMoved = known === undefined || this.regions.version[known] !== region.epoch.version;
+    if (hasMoved && !this.makeRoom(known, region, removed)) return undefined;
     const slot = known ?? this.regions.add(region.regionId);
-    this.write(slot, report, leader, startKey, endKey, nowMs, known === undefined);
-    this.attach(slot, isUser);
+    if (known !== undefined) this.detach(known);
+    this.write(slot, report, leader, nowMs, hasMoved);
+    this.attach(slot);
+    if (hasMoved) this.setRange(slot, region);
     this.note(slot, report, nowMs);
     return slot;
+  }
+
+  /** Takes the region's range from whoever had it. False: it belongs to a later region. */
+  private makeRoom(known: number | undefined, region: Region, removed: number[]): boolean {
+    if (region.regionId <= LAST_SYSTEM_REGION_ID) return true;
+    const startKey = keyString(region.startKey);
+    const endKey = keyString(region.endKey);
+    if (this.isOvertaken(region, startKey, endKey)) return false;
+    if (known !== undefined) this.ranges.remove(known);
+    this.dropOverlapping(startKey, endKey, removed);
+    return true;
+  }
+
+  private setRange(slot: number, region: Region): void {
+    this.regions.startKey[slot] = keyString(region.startKey);
+    this.regions.endKey[slot] = keyString(region.endKey);
+    if (region.regionId > LAST_SYSTEM_REGION_ID) this.ranges.insert(slot);
   }
 
   private isStale(slot: number, { region, term }: RegionReport): boolean {
@@ -86,14 +101,14 @@ export class Model {
     return overtaken;
   }
 
-  private dropOverlapping(regionId: number, startKey: string, endKey: string, removed: number[]): void {
+  private dropOverlapping(startKey: string, endKey: string, removed: number[]): void {
     const overlapping: number[] = [];
     this.forEachOverlapping(startKey, endKey, (slot) => overlapping.push(slot));
     for (const slot of overlapping) {
       const other = this.regions.regionId[slot] as number;
-      if (other === regionId) continue;
       removed.push(other);
-      this.detach(slot, true);
+      this.ranges.remove(slot);
+      this.detach(slot);
       this.regions.delete(slot);
       this.attention.delete(other);
       this.wishes.delete(other);
@@ -132,33 +147,22 @@ export class Model {
     this.note(slot, report, nowMs);
   }
 
-  private write(
-    slot: number,
-    report: RegionReport,
-    leader: PlacementNode,
-    startKey: string,
-    endKey: string,
-    nowMs: number,
-    isNew: boolean,
-  ): void {
+  private write(slot: number, report: RegionReport, leader: PlacementNode, nowMs: number, hasMoved: boolean): void {
     const { regions } = this;
     const { region } = report;
     const { version, confVersion } = region.epoch;
-    const cut = isNew || regions.version[slot] !== version;
-    if (cut || regions.confVersion[slot] !== confVersion) regions.changedMs[slot] = nowMs;
+    if (hasMoved || regions.confVersion[slot] !== confVersion) regions.changedMs[slot] = nowMs;
     regions.version[slot] = version;
     regions.confVersion[slot] = confVersion;
     regions.term[slot] = report.term;
     regions.reportedMs[slot] = nowMs;
     regions.leader[slot] = leader.slot;
-    regions.startKey[slot] = startKey;
-    regions.endKey[slot] = endKey;
     regions.setPhase(slot, report.phase);
     const nodeSlots = region.peers.map((peer) => this.nodes.ensure(peer.nodeId, nowMs).slot);
     regions.setPeers(slot, region.peers, nodeSlots);
     regions.setPeerHealth(slot, report.pendingPeers, report.downPeers);
     // What was measured before a split says nothing about the half.
-    this.measure(slot, report, cut ? 1 : SMOOTHING);
+    this.measure(slot, report, hasMoved ? 1 : SMOOTHING);
   }
 
   private measure(slot: number, report: RegionReport, smoothing: number): void {
@@ -173,7 +177,7 @@ export class Model {
 
   // --- indexes ---------------------------------------------------------------------------------------------------------
 
-  private attach(slot: number, isUser: boolean): void {
+  private attach(slot: number): void {
     const { regions } = this;
     for (let at = regions.firstPeer(slot); at < regions.endPeer(slot); at += 1) {
       regions.peerPosition[at] = this.nodes.at(regions.nodeOf(at)).replicas.push(slot);
@@ -181,12 +185,10 @@ export class Model {
     const leader = regions.leader[slot] as number;
     if (leader !== NO_NODE) regions.leaderPosition[slot] = this.nodes.at(leader).leaders.push(slot);
     this.account(slot, 1);
-    if (isUser) this.ranges.insert(slot);
   }
 
-  private detach(slot: number, isUser: boolean): void {
+  private detach(slot: number): void {
     const { regions } = this;
-    if (isUser) this.ranges.remove(slot);
     this.account(slot, -1);
     for (let at = regions.firstPeer(slot); at < regions.endPeer(slot); at += 1) {
       const node = this.nodes.at(regions.nodeOf(at));

@@ -185,7 +185,7 @@ export class Roster {
 
 /** Whether placement knows of (nearly) all that the node leads. */
 export function isReported(node: PlacementNode): boolean {
-  return node.leaders.length + 1 > node.reportedLeaders * (1 - UNREPORTED);
+  return node.leaders.length >= Math.ceil(node.reportedLeaders * (1 - UNREPORTED));
 }
 
 function recordOf(node: PlacementNode): NodeRecord {

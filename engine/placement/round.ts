@@ -9,7 +9,7 @@ import type { PlacementNode } from './node-table.ts';
 import type { Operators, Proposal } from './operators.ts';
 import { NO_NODE } from './region-table.ts';
 import type { PlacementSettings } from './settings.ts';
-import { spreadOf } from './spread.ts';
+import { spreadOf, widestDistance } from './spread.ts';
 import type { OperatorKind, SchedulerName } from './types.ts';
 
 export interface TargetWish {
@@ -18,6 +18,8 @@ export interface TargetWish {
   /** The farthest from the others first; or, of those that are far enough, the emptiest or the one with the least load. */
   readonly prefer: 'spread' | 'fill' | 'load';
   readonly leastSpread?: number;
+  /** No node that is fuller. */
+  readonly mostFill?: number;
   accept?(node: PlacementNode): boolean;
 }
 
@@ -34,8 +36,9 @@ export class Round {
   readonly patrolled: readonly number[];
   private readonly operators: Operators;
   private readonly random: () => number;
-  /** Those of `up` that may still be given a replica; shrinks during the round. */
+  /** Those of `up` that may still be given a replica, the emptiest first as far as they were looked at; shrinks. */
   private readonly receivers: PlacementNode[];
+  private readonly widestDistance: number;
 
   constructor(model: Model, operators: Operators, patrolled: readonly number[], nowMs: number, random: () => number) {
     this.model = model;
@@ -45,7 +48,8 @@ export class Round {
     this.nowMs = nowMs;
     this.random = random;
     this.up = model.nodes.all.filter((node) => node.state === 'up');
-    this.receivers = this.up.filter((node) => this.mayReceive(node));
+    this.receivers = this.up.filter((node) => this.mayReceive(node)).sort((a, b) => a.futureFill - b.futureFill);
+    this.widestDistance = widestDistance(this.up.map(({ location }) => location));
   }
 
   // --- limits ----------------------------------------------------------------------------------------------------------
@@ -125,35 +129,76 @@ export class Round {
 
   /** The best node for a new replica of the region. */
   chooseTarget(slot: number, wish: TargetWish): PlacementNode | undefined {
-    let best: PlacementNode | undefined;
-    let bestSpread = wish.leastSpread ?? 0;
-    let bestRank = Number.POSITIVE_INFINITY;
+    return wish.prefer === 'load' ? this.leastLoaded(slot, wish) : this.emptiest(slot, wish);
+  }
+
+  /** Looks from the emptiest on, so that the first that is far enough from the others is the best. */
+  private emptiest(slot: number, wish: TargetWish): PlacementNode | undefined {
     const { receivers, model } = this;
-    for (let index = receivers.length - 1; index >= 0; index -= 1) {
+    const enough = wish.prefer === 'fill' ? (wish.leastSpread ?? 0) : this.widestSpread(slot, wish.leaving);
+    let best: PlacementNode | undefined;
+    let bestSpread = (wish.leastSpread ?? 0) - 1;
+    for (let index = 0; this.settle(index); index += 1) {
       const node = receivers[index] as PlacementNode;
-      const rank = wish.prefer === 'load' ? node.futureLoad : node.futureFill;
-      if (wish.prefer !== 'spread' && rank >= bestRank) continue;
+      if (wish.mostFill !== undefined && node.futureFill > wish.mostFill) break;
       if (model.regions.peerOnNode(slot, node.slot) !== undefined) continue;
-      if (!this.mayReceive(node)) {
-        receivers[index] = receivers.at(-1) as PlacementNode;
-        receivers.pop();
-        continue;
-      }
       const spread = spreadOf(model, slot, node, wish.leaving);
-      if (spread < bestSpread || (spread === bestSpread && rank >= bestRank)) continue;
-      if (wish.accept && !wish.accept(node)) continue;
+      if (spread <= bestSpread || (wish.accept && !wish.accept(node))) continue;
       best = node;
-      bestRank = rank;
-      if (wish.prefer === 'spread') bestSpread = spread;
+      bestSpread = spread;
+      if (spread >= enough) break;
     }
     return best;
   }
 
+  private leastLoaded(slot: number, wish: TargetWish): PlacementNode | undefined {
+    const { receivers, model } = this;
+    let best: PlacementNode | undefined;
+    for (let index = 0; this.settle(index); index += 1) {
+      const node = receivers[index] as PlacementNode;
+      if (best && node.futureLoad >= best.futureLoad) continue;
+      if (model.regions.peerOnNode(slot, node.slot) !== undefined) continue;
+      if (spreadOf(model, slot, node, wish.leaving) < (wish.leastSpread ?? 0)) continue;
+      if (!wish.accept || wish.accept(node)) best = node;
+    }
+    return best;
+  }
+
+  /** Puts a node at `index` that can receive, and none behind it is emptier as far as it had been filled since. False: no more. */
+  private settle(index: number): boolean {
+    const { receivers } = this;
+    for (let node = receivers[index]; node; node = receivers[index]) {
+      if (!this.mayReceive(node)) {
+        receivers.splice(index, 1);
+        continue;
+      }
+      const next = receivers[index + 1];
+      if (!next || next.futureFill >= node.futureFill) return true;
+      this.sink(index);
+    }
+    return false;
+  }
+
+  private sink(index: number): void {
+    const { receivers } = this;
+    const node = receivers[index] as PlacementNode;
+    let at = index;
+    for (let next = receivers[at + 1]; next && next.futureFill < node.futureFill; next = receivers[at + 1]) {
+      receivers[at++] = next;
+    }
+    receivers[at] = node;
+  }
+
+  /** No node can be farther from the region's other peers than this. */
+  private widestSpread(slot: number, leaving: number): number {
+    const { regions } = this.model;
+    const stays = leaving === NO_NODE || regions.peerOnNode(slot, leaving) === undefined ? 0 : 1;
+    return ((regions.peerCount[slot] as number) - stays) * this.widestDistance;
+  }
+
   /** The lowest fill of the nodes that may be given a replica. */
   lowestFill(): number {
-    let lowest = Number.POSITIVE_INFINITY;
-    for (const node of this.receivers) lowest = Math.min(lowest, node.futureFill);
-    return lowest;
+    return this.settle(0) ? (this.receivers[0] as PlacementNode).futureFill : Number.POSITIVE_INFINITY;
   }
 
   /** The voter that is best to lead instead of the leader: up, close behind, with the fewest leaders. */

@@ -18,6 +18,12 @@ export function distance(a: readonly number[], b: readonly number[]): number {
   return 0;
 }
 
+/** The most that any two of them are apart. */
+export function widestDistance(locations: readonly (readonly number[])[]): number {
+  const [first] = locations;
+  return first ? Math.max(...locations.map((location) => distance(first, location))) : 0;
+}
+
 /** Of `node` among the region's other peers, that of `leaving` left out. */
 export function spreadOf(model: Model, region: number, node: PlacementNode, leaving: number): number {
   const { regions, nodes } = model;

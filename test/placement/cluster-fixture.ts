@@ -16,6 +16,8 @@ export interface FixtureOptions extends Partial<DriverOptions> {
   readonly zones?: number;
   readonly sizeBytes?: number;
   readonly settings?: Readonly<Record<string, unknown>>;
+  /** Nothing moves unless somebody asks for it. */
+  readonly still?: boolean;
 }
 
 /** Regions lie on consecutive nodes; every node has joined, and everything is reported. */
@@ -48,6 +50,9 @@ export function startCluster(options: FixtureOptions): PlacementDriver {
     driver.cluster.addRegion(regionId, { start: index, end }, peers, sizeBytes);
   }
   if (options.settings) driver.placement.changeSettings(options.settings, 0);
+  if (options.still) {
+    for (const { name } of driver.placement.schedulers()) driver.placement.pauseScheduler(name, Infinity, 0);
+  }
   driver.begin();
   return driver;
 }

@@ -62,10 +62,8 @@ function moveTo(round: Round, slot: number, source: PlacementNode, tolerance: nu
     leaving: source.slot,
     prefer: 'fill',
     leastSpread: spreadOf(round.model, slot, source, source.slot),
-    accept: (node) => {
-      const difference = source.futureFill - node.futureFill;
-      return difference > tolerance && difference >= weight / source.weight + weight / node.weight;
-    },
+    mostFill: source.futureFill - tolerance,
+    accept: (node) => source.futureFill - node.futureFill >= weight / source.weight + weight / node.weight,
   });
   if (!target) return undefined;
   const reason = `node ${source.nodeId} holds ${mib(source)} MiB, node ${target.nodeId} ${mib(target)}`;
