@@ -142,6 +142,12 @@ export class RaftLog {
     return this.changeIndex > this.handed;
   }
 
+  /** Whether a change of the membership may lie behind `from` and is committed. */
+  hasCommittedChange(from: number): boolean {
+    if (this.commitValue <= from) return false;
+    return this.untrackedTo > from || (this.changeIndex > from && this.changeIndex <= this.commitValue);
+  }
+
   /** A snapshot has replaced the log, and is not installed. */
   get isRestoring(): boolean {
     return this.restoring;

@@ -55,6 +55,7 @@ export class RaftNode {
   /** What the last Ready that changed it gave to be persisted. */
   private savedTerm: number;
   private savedVote: number;
+  private savedCommit: number;
   private leaderId = 0;
   /** Set while this peer leads. */
   private leadership: Leadership | undefined;
@@ -92,6 +93,7 @@ export class RaftNode {
     this.vote = start.hardState.vote;
     this.savedTerm = this.termValue;
     this.savedVote = this.vote;
+    this.savedCommit = start.hardState.commit;
     invariant(this.log.lastTerm <= this.termValue, `the log's term ${this.log.lastTerm} is above ${this.termValue}`);
     this.nowMs = start.nowMs;
     this.promisedUntilMs = start.restarted ? start.nowMs + config.electionTimeoutMs : -Infinity;
@@ -668,12 +670,18 @@ export class RaftNode {
   }
 
   private get hardStateChanged(): boolean {
-    return this.termValue !== this.savedTerm || this.vote !== this.savedVote;
+    return this.termValue !== this.savedTerm || this.vote !== this.savedVote || this.isChangeToBeTold;
+  }
+
+  /** A leader has committed a change of the membership, and its disk does not know so. */
+  private get isChangeToBeTold(): boolean {
+    return this.leadership !== undefined && this.log.hasCommittedChange(this.savedCommit);
   }
 
   /**
-   * The commit travels along; alone it is not worth a write, because it is learned again and `applied` bounds it. With one
-   * exception: whoever has a change of the membership in its log, has it from a leader that had applied the change before
+   * The commit travels along; alone it is not worth a write, because it is learned again and `applied` bounds it. With two
+   * exceptions. A leader does not tell that a change is committed before it cannot forget it: of two voters the one that is
+   * removed goes when it hears so, and the other, by the configuration before, would need its vote. And whoever has a change of the membership in its log, has it from a leader that had applied the change before
    * it, and said so by its commit. Forgetting that, it could campaign by a configuration that is two changes old, whose
    * majorities need not meet those of today. A snapshot brings its commit along as well.
    */
@@ -681,6 +689,7 @@ export class RaftNode {
     if (!this.hardStateChanged && !this.log.hasUnstableChange && this.snapshotDue === undefined) return undefined;
     this.savedTerm = this.termValue;
     this.savedVote = this.vote;
+    this.savedCommit = this.log.commit;
     return { term: this.termValue, vote: this.vote, commit: this.log.commit };
   }
 }
