@@ -9,12 +9,16 @@ import { formatEnvironment } from '../report.ts';
 import { compareRegions } from './compare-regions.ts';
 import {
   parseCompareRegions,
+  parseIdle,
   parseScale,
   parseSplit,
   withCompareRegionsFlags,
+  withIdleFlags,
   withScaleFlags,
   withSplitFlags,
 } from './flags.ts';
+import { runIdle } from './idle.ts';
+import { formatIdle } from './idle-report.ts';
 import { formatRegionsComparison, formatScale, formatSplit } from './report.ts';
 import { runScale } from './scale.ts';
 import { runSplit } from './split.ts';
@@ -43,6 +47,12 @@ const COMPARE_REGIONS_HELP = `
 Examples:
   mraft-bench compare-regions                            1,000 regions and one, held against 48
   mraft-bench compare-regions --regions 48,480 --workloads put,get --rounds 1
+`;
+
+const IDLE_HELP = `
+Examples:
+  mraft-bench idle                                       2,000 regions that sleep, three rounds
+  mraft-bench idle --regions 500 --rounds 1 --json
 `;
 
 export function addScenarios(program: Command): void {
@@ -74,6 +84,13 @@ export function addScenarios(program: Command): void {
     );
     await print(json, report, () => formatRegionsComparison(report));
   });
+  withIdleFlags(scenario(program, 'idle', 'what regions cost that have nothing to do', IDLE_HELP)).action(
+    async (_flags, command: Command) => {
+      const { request, json } = parseIdle(command);
+      const report = await perform((hooks) => runIdle(request, hooks));
+      await print(json, report, () => formatIdle(report));
+    },
+  );
 }
 
 function scenario(program: Command, name: string, what: string, help: string): Command {

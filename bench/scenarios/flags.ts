@@ -6,6 +6,7 @@ import { LIMITS } from '../../rpc/wire/limits.ts';
 import { list, number, option, refuse } from '../flags.ts';
 import { CASES, type CaseName } from '../suite.ts';
 import type { CompareRegionsRequest } from './compare-regions.ts';
+import type { IdleRequest } from './idle.ts';
 import type { ScaleRequest } from './scale.ts';
 import type { SplitRequest } from './split.ts';
 
@@ -208,4 +209,33 @@ function counts(text: string): number[] {
   const numbers = text.split(',').map(number(1, LIMITS.regionsPerNode));
   if (new Set(numbers).size < numbers.length) throw new InvalidArgumentError('A number stands in it twice.');
   return numbers;
+}
+
+// --- idle ------------------------------------------------------------------------------------------------------------
+
+interface IdleFlags {
+  readonly regions: number;
+  readonly baseRegions: number;
+  readonly workers: number;
+  readonly rounds: number;
+  readonly duration: number;
+  readonly json?: boolean;
+}
+
+export function withIdleFlags(command: Command): Command {
+  const regions = number(1, LIMITS.regionsPerNode);
+  return command
+    .addOption(option('--regions <count>', 'that sleep', regions, 2000))
+    .addOption(option('--base-regions <count>', 'of the cluster that memory is held against', regions, 48))
+    .addOption(option('--workers <count>', 'workers of each node', number(1, LIMITS.workersPerNode), 1))
+    .addOption(option('--rounds <count>', 'each on clusters of its own', number(1, MAX_ROUNDS), 3))
+    .addOption(option('--duration <seconds>', 'to watch what sleeps', number(1, MAX_SECONDS, 'decimal'), 20))
+    .option('--json', 'print the report as JSON');
+}
+
+/** @throws InvalidConfig, which names the flag, for flags that contradict each other */
+export function parseIdle(command: Command): { readonly request: IdleRequest; readonly json: boolean } {
+  const { regions, baseRegions, workers, rounds, duration, json } = command.opts<IdleFlags>();
+  refuse(baseRegions >= regions, 'base-regions', 'must be fewer than --regions');
+  return { request: { regions, baseRegions, workers, rounds, durationMs: duration * 1000 }, json: json === true };
 }

@@ -139,7 +139,7 @@ export function formatRegionsComparison({ request, cases, verdicts }: RegionsCom
   ].join('\n');
 }
 
-function formatVerdicts(verdicts: readonly ScenarioVerdict[]): string {
+export function formatVerdicts(verdicts: readonly ScenarioVerdict[]): string {
   return formatTable(
     verdicts.map(({ measure, value, atLeast, atMost, unit, met }) => {
       const text = (figure: number): string => `${rate(figure)}${unit === undefined ? '' : ` ${unit}`}`;
