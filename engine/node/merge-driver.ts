@@ -17,7 +17,7 @@ import { LAST_SYSTEM_REGION_ID, containsKey, toWireRegion, type Epoch, type Regi
 import { subjects } from '../../rpc/wire/subjects.ts';
 import type { CallPort, LinkSubscription } from '../../rpc/nats/index.ts';
 import type { Logger } from '../config.ts';
-import { decodeCommitMerge } from '../region/absorption.ts';
+import { decodeCommitMerge } from '../region/commit-merge.ts';
 import type { RegionChange } from '../region/admin.ts';
 import { judgeTarget } from '../region/merge.ts';
 import type { Store } from '../store/port.ts';

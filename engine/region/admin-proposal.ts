@@ -8,7 +8,7 @@ import type { Entry, RaftStatus } from '../raft/index.ts';
 import type { RegionLog } from '../store/log-store.ts';
 import type { Store } from '../store/port.ts';
 import { loadRegionRecord, loadTombstone } from '../store/region-records.ts';
-import { commitMerge } from './absorption.ts';
+import { commitMerge } from './commit-merge.ts';
 import { checkCarriedEntries, checkMerge, minIndexOf } from './merge.ts';
 import type { RegionState } from './region-state.ts';
 import { splitCommand, splitRegion } from './split.ts';

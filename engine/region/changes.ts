@@ -18,7 +18,8 @@ import { fromWireRegion, sameEpoch, type Epoch, type Peer, type Region } from '.
 import type { ConfChange, Entry } from '../raft/index.ts';
 import type { Store } from '../store/port.ts';
 import { loadRegionRecord, loadTombstone, normalRecord, putTombstone } from '../store/region-records.ts';
-import { absorbSource, commitMerge, type CommitMerge } from './absorption.ts';
+import { absorbSource } from './absorption.ts';
+import { commitMerge, type CommitMerge } from './commit-merge.ts';
 import { changedRegion, decodeMembershipChange, toConfChange } from './membership.ts';
 import { checkMerge, raiseVersion } from './merge.ts';
 import type { TurnBatches } from './ports.ts';

@@ -5,7 +5,7 @@ import type { MraftError } from '../../rpc/wire/errors.ts';
 import type { Region } from '../../rpc/wire/region.ts';
 import type { RaftMessage } from '../raft/index.ts';
 import type { Store, WriteBatch } from '../store/port.ts';
-import type { CommitMerge } from './absorption.ts';
+import type { CommitMerge } from './commit-merge.ts';
 import type { Difference } from './consistency.ts';
 
 export interface Clock {

@@ -31,7 +31,7 @@ import {
   type LogPosition,
   type RegionRecord,
 } from '../store/region-records.ts';
-import { composeCommitMerge, type CommitMerge } from './absorption.ts';
+import { composeCommitMerge, type CommitMerge } from './commit-merge.ts';
 import { PendingChanges, adminPayload, type ChangeDone, type RegionChange } from './admin.ts';
 import { preparedCommand } from './admin-proposal.ts';
 import { admitCommand } from './admission.ts';

@@ -11,7 +11,7 @@
 import { EpochNotMatch, RegionMerging, asMraftError, type MraftError } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import type { Region } from '../../rpc/wire/region.ts';
-import { encodeCommitMerge, type CommitMerge } from '../region/absorption.ts';
+import { encodeCommitMerge, type CommitMerge } from '../region/commit-merge.ts';
 import type { Replica } from '../region/replica.ts';
 import type { Store } from '../store/port.ts';
 import { loadApplied, loadRegionRecord } from '../store/region-records.ts';

@@ -21,7 +21,7 @@ import { LIMITS } from '../../rpc/wire/limits.ts';
 import { fromWireRegion, isNewerEpoch, type Epoch, type Region } from '../../rpc/wire/region.ts';
 import { slotOfRegion } from '../../rpc/wire/slots.ts';
 import { answerOfNobody } from '../raft/index.ts';
-import type { CommitMerge } from '../region/absorption.ts';
+import type { CommitMerge } from '../region/commit-merge.ts';
 import type { ChangeDone, RegionChange } from '../region/admin.ts';
 import { Replica, type ReplicaStats, type ReplicaStatus } from '../region/replica.ts';
 import type { Origin, ReplicaEnvironment, TurnBatches } from '../region/ports.ts';

@@ -10,7 +10,7 @@ import { connectLink, type Link } from '../../rpc/nats/index.ts';
 import { StorageFailure } from '../../rpc/wire/errors.ts';
 import { DEFAULTS } from '../../rpc/wire/limits.ts';
 import { subjects } from '../../rpc/wire/subjects.ts';
-import { decodeCommitMerge } from '../region/absorption.ts';
+import { decodeCommitMerge } from '../region/commit-merge.ts';
 import { offerControl } from './control.ts';
 import { EventLoop } from './event-loop.ts';
 import { MainThread } from './main-thread.ts';

@@ -5,7 +5,7 @@
 
 import { Shard } from '../../engine/shard/shard.ts';
 import type { ShardTransport } from '../../engine/shard/ports.ts';
-import { decodeCommitMerge } from '../../engine/region/absorption.ts';
+import { decodeCommitMerge } from '../../engine/region/commit-merge.ts';
 import { canDestroyAbsorbed, judgeTarget } from '../../engine/region/merge.ts';
 import { RangeLedger } from '../../engine/shard/range-ledger.ts';
 import { MemoryStore } from '../../engine/store/memory-store.ts';

@@ -5,7 +5,7 @@
 
 import { ClaimKeeper } from '../../engine/node/range-claims.ts';
 import { RouteTable } from '../../engine/node/route-table.ts';
-import { decodeCommitMerge } from '../../engine/region/absorption.ts';
+import { decodeCommitMerge } from '../../engine/region/commit-merge.ts';
 import type { ShardEnvironment } from '../../engine/shard/ports.ts';
 import type { ToWorker } from '../../engine/shard/port-messages.ts';
 import { RangeLedger } from '../../engine/shard/range-ledger.ts';
@@ -107,8 +107,7 @@ export class VirtualMainThread {
         release: (regionId) => hear(() => this.#claims.onRelease(regionId)),
       },
       events: {
-        onLeader: (regionId, leaderNodeId, term) =>
-          hear(() => this.routes.noteLeader(regionId, leaderNodeId, term)),
+        onLeader: (regionId, leaderNodeId, term) => hear(() => this.routes.noteLeader(regionId, leaderNodeId, term)),
         onNodeLost: () => {},
         onNode: (nodeId, workers) => hear(() => this.routes.noteNode(nodeId, workers)),
         onRegions: (regions, absorbed = []) => hear(() => this.#onRegions(regions, absorbed)),
@@ -118,9 +117,7 @@ export class VirtualMainThread {
           hear(() => this.#tell(targetId, (shard) => shard.noteSourceReady(sourceId, targetId))),
         onMergeStep: (target, merge) => hear(() => this.merges.step(target, merge)),
         onNewborn: (regionId, campaigns) =>
-          hear(() =>
-            this.#tell(regionId, (shard) => shard.openStoredRegion(regionId, { isNewborn: true, campaigns })),
-          ),
+          hear(() => this.#tell(regionId, (shard) => shard.openStoredRegion(regionId, { isNewborn: true, campaigns }))),
         onRegionGone: (regionId) => hear(() => this.#ledger.remove(regionId)),
         onAnomaly: (what, error, regionId) => {
           if (isDead()) return;

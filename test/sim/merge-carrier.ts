@@ -3,7 +3,7 @@
  * driver: the target's leader is asked to commit; when the target has provably moved on, the source is told to go on.
  */
 
-import { decodeCommitMerge } from '../../engine/region/absorption.ts';
+import { decodeCommitMerge } from '../../engine/region/commit-merge.ts';
 import type { RegionChange } from '../../engine/region/admin.ts';
 import { judgeTarget } from '../../engine/region/merge.ts';
 import { listRegionRecords, loadRegionRecord, type RegionRecord } from '../../engine/store/region-records.ts';
@@ -43,7 +43,9 @@ export class MergeCarrier {
     const again = (): void => this.#world.at(this.#world.nowMs + 20, () => this.#attempt(target, merge, attempt + 1));
     const leader = this.#process.main.routes.route(target.regionId)?.leaderNodeId ?? 0;
     const nodeId = (attempt % 2 === 0 && leader) || target.peers[attempt % target.peers.length]!.nodeId;
-    this.#world.trace(() => `node ${this.#process.nodeId} asks node ${nodeId} to commit the merge of region ${source.regionId}`);
+    this.#world.trace(
+      () => `node ${this.#process.nodeId} asks node ${nodeId} to commit the merge of region ${source.regionId}`,
+    );
     const command: mraft.IAdminCommand = { commitMerge: decode(mraft.CommitMerge, merge) };
     this.#ask<string>(
       nodeId,
