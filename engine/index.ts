@@ -43,6 +43,26 @@ export interface Admin {
    * @throws RegionChanging when that is impossible at the moment, Unavailable, InvalidArgument
    */
   moveSlot(slot: number, worker: number): Promise<void>;
+  /**
+   * Splits a region that this node leads: the keys from `splitKey` on (undefined: from the middle of its data) become region
+   * `childRegionId`, whose peers get `childPeerIds` in the order of the region's peers. All ids must never have been used;
+   * `mraft ctl region split` lets placement choose them.
+   * @throws RegionNotFound, NotLeader, ChangeRefused, RegionChanging, RegionMerging, EpochNotMatch
+   */
+  splitRegion(
+    regionId: number,
+    splitKey: Uint8Array | undefined,
+    childRegionId: number,
+    childPeerIds: readonly number[],
+  ): Promise<void>;
+  /**
+   * Merges a region that this node leads into its neighbour, whose replicas are on the same nodes; ends when that is done.
+   * @throws RegionNotFound, NotLeader, ChangeRefused, RegionChanging (also when the neighbour changed meanwhile, and the merge
+   *   was given up), RegionMerging, EpochNotMatch, DeadlineExceeded (it goes on)
+   */
+  mergeRegions(sourceId: number, targetId: number): Promise<void>;
+  /** Lets the replicas of a region that this node leads compare their data; what differs is logged and counted. @throws NotLeader */
+  checkConsistency(regionId: number): Promise<void>;
 }
 
 /** A database that is open in this process. */
@@ -87,6 +107,10 @@ class EmbeddedDb implements Db {
       regions: () => node.regions(),
       transferLeader: (regionId, nodeId) => node.transferLeader(regionId, nodeId),
       moveSlot: (slot, worker) => node.moveSlot(slot, worker),
+      splitRegion: (regionId, splitKey, childRegionId, childPeerIds) =>
+        node.splitRegion(regionId, splitKey, childRegionId, childPeerIds),
+      mergeRegions: (sourceId, targetId) => node.mergeRegions(sourceId, targetId),
+      checkConsistency: (regionId) => node.checkConsistency(regionId),
     };
   }
 
