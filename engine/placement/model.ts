@@ -247,6 +247,18 @@ export class Model {
 
   // --- looking ---------------------------------------------------------------------------------------------------------
 
+  /** Whether a region is known for every key. Looks at all regions. */
+  isTiled(): boolean {
+    let expected = '';
+    let slot = this.ranges.first();
+    for (let last = false; !last; slot = this.ranges.after(slot)) {
+      if (slot === undefined || this.regions.startKey[slot] !== expected) return false;
+      expected = this.regions.endKey[slot] as string;
+      last = expected === '';
+    }
+    return true;
+  }
+
   before(slot: number): number | undefined {
     const other = this.ranges.before(slot);
     return other !== undefined && this.regions.endKey[other] === this.regions.startKey[slot] ? other : undefined;

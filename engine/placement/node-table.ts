@@ -41,6 +41,9 @@ export class PlacementNode {
   /** Of the last heartbeat, or of the first that placement's leader could have heard. */
   lastHeardMs: number;
   heard = false;
+  reportedReplicas = 0;
+  /** Since when it has had no replica, by its own count and by what placement knows; undefined: it has. */
+  emptySinceMs: number | undefined;
   askedForAllMs = Number.NEGATIVE_INFINITY;
   state: NodeState = 'suspect';
   readonly leaders = new SlotList();

@@ -65,6 +65,9 @@ export class Roster {
     this.model.nodes.setCapacity(node, heartbeat.capacityBytes, heartbeat.availableBytes);
     node.busy = heartbeat.busy;
     node.reportedLeaders = heartbeat.leaders;
+    node.reportedReplicas = heartbeat.replicas;
+    if (!isEmpty(node)) node.emptySinceMs = undefined;
+    else node.emptySinceMs ??= nowMs;
     this.heardOf(node, nowMs);
     return { reportAll: this.askForAll(node, nowMs) };
   }
@@ -104,11 +107,20 @@ export class Roster {
   /** @throws NodeNotFound, ChangeRefused */
   remove(nodeId: number, nowMs: number): void {
     const node = this.member(nodeId);
-    if (node.replicas.length > 0) {
-      throw new ChangeRefused(`node ${nodeId} has ${node.replicas.length} replicas: drain it first`);
-    }
-    if (node.membership !== 'draining' && isAlive(node, this.model.settings, nowMs)) {
-      throw new ChangeRefused(`node ${nodeId} is alive: drain it first`);
+    const replicas = Math.max(node.replicas.length, node.reportedReplicas);
+    if (isAlive(node, this.model.settings, nowMs)) {
+      if (node.membership !== 'draining') throw new ChangeRefused(`node ${nodeId} is alive: drain it first`);
+      if (!this.isEmptied(node, nowMs)) {
+        throw new ChangeRefused(
+          `node ${nodeId} has ${replicas} replicas, or had some just now: wait until they are gone`,
+        );
+      }
+    } else if (node.replicas.length > 0 || !this.model.isTiled()) {
+      throw new ChangeRefused(
+        node.replicas.length > 0
+          ? `node ${nodeId} has ${node.replicas.length} replicas: they must be replaced first`
+          : 'some regions have no leader that placement heard of, and the node may hold replicas of them',
+      );
     }
     this.forget(node, nowMs);
   }
@@ -116,16 +128,20 @@ export class Roster {
   /** Removes nodes that wanted to leave and are empty. */
   removeEmptied(nowMs: number): readonly PlacementNode[] {
     const emptied = this.model.nodes.all.filter(
-      (node) =>
-        node.leaving &&
-        node.membership === 'draining' &&
-        node.replicas.length === 0 &&
-        node.pending.incoming === 0 &&
-        // What it leads would not be known before it was heard of.
-        node.heard,
+      (node) => node.leaving && node.membership === 'draining' && this.isEmptied(node, nowMs),
     );
     for (const node of emptied) this.forget(node, nowMs);
     return emptied;
+  }
+
+  /**
+   * Whether the node has been empty for a while, by its own count too: placement alone may not know (its leader is new,
+   * or a region has no leader), and what an earlier leader of placement ordered may be under way.
+   */
+  private isEmptied(node: PlacementNode, nowMs: number): boolean {
+    const { suspectAfterMs } = this.model.settings;
+    const isLong = node.emptySinceMs !== undefined && nowMs - node.emptySinceMs >= suspectAfterMs;
+    return isLong && isEmpty(node) && isAlive(node, this.model.settings, nowMs);
   }
 
   // --- within ----------------------------------------------------------------------------------------------------------
@@ -181,6 +197,10 @@ export class Roster {
     node.askedForAllMs = nowMs;
     return true;
   }
+}
+
+function isEmpty(node: PlacementNode): boolean {
+  return node.reportedReplicas === 0 && node.replicas.length === 0 && node.pending.incoming === 0;
 }
 
 /** Whether placement knows of (nearly) all that the node leads. */

@@ -146,7 +146,7 @@ test('a node with the id of another is not let in, nor one whose id was removed'
   driver.cluster.addNode(9);
   driver.join(9);
   driver.placement.drainNode(9, { leave: true }, driver.nowMs);
-  driver.runFor(3_000);
+  driver.runFor(10_000);
   assert.is(driver.placement.node(9).state, 'removed');
   refuses(driver, 'NodeIdInUse', () => asks(9, 'data-9'));
   refuses(driver, 'NodeNotFound', () => driver.placement.drainNode(9, { leave: false }, driver.nowMs));
