@@ -18,6 +18,7 @@ import type {
 import type { MraftError } from '../rpc/wire/errors.ts';
 import { parseOpenOptions, type Logger, type NodeConfig, type OpenOptions } from './config.ts';
 import { Node } from './node/node.ts';
+import { placementAdmin, type PlacementAdmin } from './node/placement-client.ts';
 import type { NodeStatus } from './node/status.ts';
 import type { ReplicaStatus } from './region/replica.ts';
 
@@ -27,12 +28,22 @@ export type { Region, Peer, Epoch } from '../rpc/wire/region.ts';
 export type { OpenOptions, Logger, LogLevel } from './config.ts';
 export { parseOpenOptions } from './config.ts';
 export type { NodeStatus } from './node/status.ts';
+export type { PlacementAdmin, SchedulerState } from './node/placement-client.ts';
+export type {
+  NodeView,
+  OperatorLogEntry,
+  OperatorRequest,
+  OperatorView,
+  PlacementSettings,
+} from './placement/index.ts';
 export type { ReplicaStatus } from './region/replica.ts';
 /** For a program that is nothing but a node: its main thread, too, gives memory back when it falls idle. */
 export { watchIdleMemory } from './shard/idle-memory.ts';
 
 /** Questions and orders to this node. */
 export interface Admin {
+  /** To placement, wherever in the cluster it is led. */
+  readonly placement: PlacementAdmin;
   status(): Promise<NodeStatus>;
   /** All replicas on this node. */
   regions(): Promise<ReplicaStatus[]>;
@@ -103,6 +114,7 @@ class EmbeddedDb implements Db {
   constructor(node: Node) {
     this.#node = node;
     this.admin = {
+      placement: placementAdmin((verb, question) => node.askPlacement(verb, question)),
       status: () => node.status(),
       regions: () => node.regions(),
       transferLeader: (regionId, nodeId) => node.transferLeader(regionId, nodeId),

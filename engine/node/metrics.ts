@@ -39,6 +39,9 @@ const GAUGES: readonly (readonly [name: string, field: NumberField, help: string
   ['mraft_awake_regions', 'awake', 'Replicas on this node that do not sleep'],
   ['mraft_leaders', 'leaders', 'Regions led by this node'],
   ['mraft_regions_without_leader', 'leaderlessRegions', 'Regions of which this node knows no leader'],
+  ['mraft_known_regions', 'knownRegions', 'Regions of the cluster that this node knows of'],
+  ['mraft_placement_leader', 'placementLeads', 'Whether placement is led here'],
+  ['mraft_operators', 'operators', 'Operators that run, where placement is led here'],
   ['mraft_workers', 'workers', 'Worker threads'],
   ['mraft_inbox_frames', 'inboxFrames', 'Frames that wait for a turn'],
 ];

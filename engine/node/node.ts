@@ -341,6 +341,9 @@ export class Node {
       workerRestarts: this.#pool.restarts,
       slotsMoved: this.#pool.slotsMoved,
       leaderlessRegions: this.#routes.leaderlessRegions,
+      knownRegions: this.#routes.regionCount,
+      placementLeads: this.#member?.isPlacementLeader ? 1 : 0,
+      operators: this.#member?.operators ?? 0,
       ...stats,
     };
   }

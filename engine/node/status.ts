@@ -12,6 +12,12 @@ export interface NodeStatus extends ShardStats {
   readonly workerRestarts: number;
   readonly slotsMoved: number;
   readonly leaderlessRegions: number;
+  /** Regions that this node knows of, wherever they are. */
+  readonly knownRegions: number;
+  /** 1: placement is led here. */
+  readonly placementLeads: number;
+  /** Operators that run, where placement is led here. */
+  readonly operators: number;
 }
 
 /** Adds the counts of several workers; the slowest persist is that of the slowest. */
