@@ -80,6 +80,11 @@ export class Member {
     return this.#host.isActing;
   }
 
+  /** Operators that run, where placement is led here. */
+  get operators(): number {
+    return this.#host.operators;
+  }
+
   /** Of a new node; waits for placement. @throws NodeIdInUse, ClusterMismatch, InvalidArgument */
   join(): Promise<void> {
     return this.#agent.join();

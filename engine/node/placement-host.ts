@@ -79,6 +79,11 @@ export class PlacementHost {
     return this.#reign !== undefined;
   }
 
+  /** Operators that run. */
+  get operators(): number {
+    return this.#reign?.placement.operators().length ?? 0;
+  }
+
   /** This node leads region 1 now, or leads it no more. */
   noteLeader(isLeader: boolean): void {
     this.#turn++;

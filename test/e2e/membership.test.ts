@@ -59,7 +59,7 @@ function nodesOf(region: PlacedRegion, role: string): number[] {
   return region.peers
     .filter((peer) => peer.role === role)
     .map((peer) => peer.nodeId)
-    .sort();
+    .sort((a, b) => a - b);
 }
 
 test('a replica is added, leads, and one is removed, while the region serves', async () => {

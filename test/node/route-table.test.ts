@@ -103,5 +103,8 @@ test('workers of a node are remembered once they are heard, and peers make nodes
   assert.is(table.workersOf(3), 4);
   table.forgetNode(3);
   table.forgetNode(1);
-  assert.equal(table.nodes.sort(), [1, 2]);
+  assert.equal(
+    table.nodes.sort((a, b) => a - b),
+    [1, 2],
+  );
 });

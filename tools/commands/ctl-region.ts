@@ -12,9 +12,11 @@ export function regionCommand(): Command {
   return new Command('region')
     .description('regions: ranges, peers, leaders; and changes of them')
     .addCommand(
-      ctlAction(new Command('list'), async (admin) =>
-        (await admin.regions({ system: true })).map(regionView),
-      ).description('all regions, those of the system first'),
+      ctlAction<RegionFlags>(new Command('list'), async (admin, _args, { system = false }) =>
+        (await admin.regions({ system })).map(regionView),
+      )
+        .description("all regions of users' keys")
+        .option('--system', 'those of the system too'),
     )
     .addCommand(
       ctlAction(new Command('show'), (admin, [id]) => findRegion(admin, id as number))
@@ -84,6 +86,7 @@ export function regionCommand(): Command {
 
 interface RegionFlags extends ChangeFlags {
   readonly observer?: boolean;
+  readonly system?: boolean;
   readonly key?: string;
   readonly key64?: string;
 }
