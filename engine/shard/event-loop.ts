@@ -84,9 +84,18 @@ export class EventLoop {
     this.#timers.soon(this.#run);
   }
 
+  /** While all replicas sleep, ticks only serve the liveness of nodes. */
   #armTimer(): void {
-    this.#dueMs = this.#clock.nowMs() + this.#tickMs;
-    this.#cancelTimer = this.#timers.after(this.#tickMs, this.#onTimer);
+    const ms = this.#shard.tickPeriodMs;
+    this.#dueMs = this.#clock.nowMs() + ms;
+    this.#cancelTimer = this.#timers.after(ms, this.#onTimer);
+  }
+
+  /** The timer was set when there was less to do. */
+  #armEarlier(): void {
+    if (this.#tickPending || this.#dueMs - this.#clock.nowMs() <= this.#shard.tickPeriodMs) return;
+    this.#cancelTimer();
+    this.#armTimer();
   }
 
   readonly #onTimer = (): void => {
@@ -116,6 +125,7 @@ export class EventLoop {
       this.stop();
       return this.#onFailure(error);
     }
+    this.#armEarlier();
     if (this.#tickPending || this.#shard.hasWork) this.wake();
   };
 

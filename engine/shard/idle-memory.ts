@@ -1,7 +1,7 @@
 /**
  * V8 keeps what a busy time has made its heap grow to, and a thread that then idles never fills it again, so nothing
- * collects it. Whoever falls idle therefore collects once, and once more a while later, when V8 has seen that little is
- * allocated and gives the space for young objects back too.
+ * collects it. Whoever falls idle therefore collects, and again a while later, when V8 has seen that little is allocated and
+ * gives the space for young objects back too.
  */
 
 import { performance, type EventLoopUtilization } from 'node:perf_hooks';
@@ -10,29 +10,32 @@ import { runInNewContext } from 'node:vm';
 
 /** How often to look; also how long a thread is to be idle. Longer than V8 looks back (5 s) to see what is allocated. */
 const LOOK_MS = 8_000;
-/** Share of its time that an idle thread works at most. */
-const IDLE_SHARE = 0.1;
-/** Less than this is not worth a pause. */
+/** Share of its time that an idle thread works at most; one that shares its core with others waits a part of it. */
+const IDLE_SHARE = 0.2;
+/** Less than this is not worth a pause, and a collection that gave back less than that not another one. */
 const WORTH_BYTES = 6 * 1024 * 1024;
+const GAVE_BYTES = 2 * 1024 * 1024;
 
 /** Decides when to collect: pure. */
 export class IdleMemory {
   #keptBytes = 0;
-  #again = false;
+  /** Collections in a row that do not ask whether they are worth it. */
+  #more = 0;
 
   /** After a time in which the thread worked for `busyShare` of it: whether to collect now. */
   shouldCollect(busyShare: number, heapBytes: number): boolean {
     if (busyShare > IDLE_SHARE) {
-      this.#again = false;
+      this.#more = 0;
       return false;
     }
-    return this.#again || heapBytes - this.#keptBytes > WORTH_BYTES;
+    return this.#more > 0 || heapBytes - this.#keptBytes > WORTH_BYTES;
   }
 
-  /** It was collected, and so much is left. */
-  collected(heapBytes: number): void {
+  /** It was collected: how much there was, and is left. One that gave much back, or the first, is followed by another. */
+  collected(beforeBytes: number, heapBytes: number): void {
     this.#keptBytes = heapBytes;
-    this.#again = !this.#again;
+    if (this.#more === 0) this.#more = 1;
+    else if (beforeBytes - heapBytes < GAVE_BYTES) this.#more = 0;
   }
 }
 
@@ -44,9 +47,10 @@ export function watchIdleMemory(): () => void {
     const now = performance.eventLoopUtilization();
     const { utilization } = performance.eventLoopUtilization(now, seen);
     seen = now;
-    if (!memory.shouldCollect(utilization, heapBytes())) return;
+    const beforeBytes = heapBytes();
+    if (!memory.shouldCollect(utilization, beforeBytes)) return;
     collect();
-    memory.collected(heapBytes());
+    memory.collected(beforeBytes, heapBytes());
   }, LOOK_MS);
   timer.unref();
   return () => clearInterval(timer);

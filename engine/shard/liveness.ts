@@ -16,7 +16,7 @@ export interface LivenessConfig {
 
 /** The beacon of a cluster with this election time-out: several may go astray before their node is taken for lost. */
 export function livenessOf(electionTimeoutMs: number): LivenessConfig {
-  return { beaconMs: electionTimeoutMs / 4, lostAfterMs: electionTimeoutMs * 2 };
+  return { beaconMs: electionTimeoutMs / 2, lostAfterMs: electionTimeoutMs * 2.5 };
 }
 
 export class Liveness {
@@ -31,6 +31,11 @@ export class Liveness {
   constructor(config: LivenessConfig, nowMs: number) {
     this.#config = config;
     this.#lookedAtMs = nowMs;
+  }
+
+  /** How often to look, and to tell the others. */
+  get periodMs(): number {
+    return this.#config.beaconMs;
   }
 
   /** Those that are watched. */

@@ -435,6 +435,13 @@ export class Shard {
     this.#flushAnswers();
   }
 
+  /** How often that is to be. */
+  get tickPeriodMs(): number {
+    const hasNone = this.#awake.size === 0 && this.#removed.size === 0 && this.#lagging.size === 0;
+    if (!hasNone || this.#snapshots.hasWork || this.#stalled) return this.#config.tickMs;
+    return Math.max(this.#config.tickMs, this.#liveness.periodMs);
+  }
+
   /** Marks that the replicas' clocks are to be looked at in the next turn. */
   requestTick(): void {
     this.#tickDue = true;
