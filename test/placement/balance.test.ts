@@ -36,7 +36,8 @@ test('a cluster of one node that becomes three and then five is whole and even w
     assertWhole(driver, 3);
     const leaders = upNodes(driver).map((node) => node.leaders);
     const even = 48 / last;
-    for (const count of leaders) assert.ok(Math.abs(count - even) <= Math.max(1, even * 0.1), `${leaders} of 48`);
+    for (const count of leaders)
+      assert.ok(Math.abs(count - even) <= Math.max(1, even * 0.1), `${leaders.join(', ')} of 48`);
   }
 });
 
@@ -85,7 +86,7 @@ test('a node that serves most of the traffic gives hot regions away, and the num
   driver.runFor(120_000);
   assert.ok(driver.runUntilQuiet(600_000));
   const loads = driver.placement.nodes().map(({ load }) => load);
-  assert.ok(Math.max(...loads) <= 6_000, `24,000 reads are served as ${loads.map(Math.round)}`);
+  assert.ok(Math.max(...loads) <= 6_000, `24,000 reads are served as ${loads.map(Math.round).join(', ')}`);
   assert.ok(spanOf(upNodes(driver).map(({ leaders }) => leaders)) <= 1);
   const { orders } = driver;
   driver.runFor(600_000);
