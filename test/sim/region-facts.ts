@@ -75,10 +75,12 @@ export class RegionFacts {
     return this.#descriptors.at(-1)!;
   }
 
-  /** The last peer that a node had, also if it was removed since; 0: it never had one. */
-  lastPeerOn(nodeId: number): number {
+  /** The last peer that a node had up to an epoch, also if it was removed then; 0: it never had one. */
+  lastPeerOn(nodeId: number, until: Epoch): number {
     const isThere = (peer: Peer): boolean => peer.nodeId === nodeId;
-    const last = this.#descriptors.findLast((region) => region.peers.some(isThere));
+    const last = this.#descriptors.findLast(
+      (region) => !isNewerEpoch(region.epoch, until) && region.peers.some(isThere),
+    );
     return last?.peers.find(isThere)?.peerId ?? 0;
   }
 

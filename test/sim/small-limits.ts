@@ -24,7 +24,8 @@ export function setLimits({ smallLimits, shortLogs, electionTimeoutMs }: SimConf
 }
 
 function cutLogs(limits: Limits, random: Random): void {
-  limits.logKeepEntries = random.pick([1, 3, 10]);
+  // With one, each entry that cuts the log would be worth another.
+  limits.logKeepEntries = random.pick([2, 4, 10]);
   limits.logForceEntries = limits.logKeepEntries * random.pick([2, 4, 8]);
   limits.logDeletesPerBatch = random.pick([1, 3, 100]);
 }

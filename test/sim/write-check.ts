@@ -129,7 +129,7 @@ export class WriteCheck {
       before.record = record;
       return before;
     }
-    const image = new ReplicaImage(node.nodeId, own ?? facts.lastPeerOn(node.nodeId), record);
+    const image = new ReplicaImage(node.nodeId, own ?? facts.lastPeerOn(node.nodeId, record.region.epoch), record);
     node.replicas.set(regionId, image);
     facts.images.set(node.nodeId, image);
     facts.buried.delete(image.peerId);
