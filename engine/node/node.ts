@@ -24,7 +24,14 @@ import { isBootstrapped, putBootstrapped } from '../store/node-records.ts';
 import { checkFences } from '../store/fence.ts';
 import { prepareFences, readFences } from '../store/fence-file.ts';
 import type { Store } from '../store/port.ts';
-import { listRegions, listTombstones, loadRegion, putRegion, regionRanges } from '../store/region-records.ts';
+import {
+  listRegionRecords,
+  listRegions,
+  listTombstones,
+  loadRegion,
+  putRegion,
+  regionRanges,
+} from '../store/region-records.ts';
 import { openRocks, type RocksOwner } from '../store/rocks-store.ts';
 import { serveAdmin } from './admin.ts';
 import { initialRegions } from './bootstrap.ts';
@@ -147,6 +154,7 @@ export class Node {
       dataDir: config.dataDir,
       servers: config.nats,
       onMessage: (worker, message) => this.#onMessage(worker, message),
+      onServing: () => this.#reconcile(),
       onCrash: (worker, error, delayMs) => {
         this.#claims.onWorkerDied(worker);
         logger.error({ worker, err: error, delayMs }, `worker ${worker} died and is started again`);
@@ -317,6 +325,18 @@ export class Node {
         this.#fail(errorFromCode(message.code, message.message));
         return;
       case 'serving':
+    }
+  }
+
+  /** A worker that died may not have come to tell of its last write: a region that began with it, or ended. */
+  #reconcile(): void {
+    if (this.#pool.restarts === 0) return;
+    const records = listRegionRecords(this.#owner.store());
+    const untold = new Set(this.#ledger.reconcile(records.map(({ region }) => region)));
+    for (const { region, phase } of records) {
+      if (!untold.has(region.regionId) || phase === 'applying') continue;
+      const { regionId } = region;
+      this.#pool.post(this.#workerOf(regionId), { kind: 'openRegion', regionId, isNewborn: false, campaigns: false });
     }
   }
 

@@ -22,6 +22,8 @@ export interface PoolOptions {
   readonly dataDir: string;
   readonly servers: readonly string[];
   readonly onMessage: (worker: number, message: FromWorker) => void;
+  /** A worker serves: for the first time, or again after it died. */
+  readonly onServing: () => void;
   /** A worker's thread died and is started again after `delayMs`. */
   readonly onCrash: (worker: number, error: MraftError, delayMs: number) => void;
 }
@@ -155,6 +157,7 @@ export class WorkerPool {
       case 'serving':
         seat.serving = true;
         this.#wakeServing();
+        this.#options.onServing();
         return;
       case 'slotReleased':
         this.#moves.onReleased(message.slot, message.regions);

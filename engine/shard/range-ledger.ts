@@ -30,6 +30,16 @@ export class RangeLedger {
     this.#taken.delete(regionId);
   }
 
+  /**
+   * Compares with what the store has, behind the death of a worker that may not have come to tell of its last write: what
+   * is gone is removed. Answers the regions that nobody has told of.
+   */
+  reconcile(stored: readonly Range[]): number[] {
+    const ids = new Set(stored.map(({ regionId }) => regionId));
+    for (const regionId of this.#taken.keys()) if (!ids.has(regionId)) this.#taken.delete(regionId);
+    return [...ids].filter((regionId) => !this.#taken.has(regionId) && !this.#claimed.has(regionId));
+  }
+
   /** Claims the range for a snapshot that is to be installed; its own old range does not stand in its way. */
   claim(region: Range): Claim {
     const conflicts = [...this.#taken.values(), ...this.#claimed.values()]
