@@ -112,6 +112,8 @@ export class Replica {
   /** What the entries that are being applied say about the log. */
   #compaction: LogPosition | undefined;
   readonly #nextCompaction = new CompactionPace();
+  /** The entry that asked last: another one follows it, when it is applied. */
+  #askedCompaction: LogPosition = { index: 0, term: 0 };
   /** The entries that are being applied; kept over a full disk, so that the same ones are gone on with. */
   #run: Entry[] | undefined;
   /** The region is merged away: nothing but its own log up to here is applied any more. */
@@ -626,10 +628,13 @@ export class Replica {
     const { firstIndex, lastIndex, sizeBytes } = this.#log;
     const log = { firstIndex, lastIndex, sizeBytes, appliedIndex: this.#applier.appliedIndex };
     if (!isWorthCompacting(log) || this.state.phase !== 'normal' || !this.#nextCompaction.isDue(log)) return;
+    const { index: asked, term: askedTerm } = this.#askedCompaction;
+    if (asked > log.appliedIndex && askedTerm === this.raft.term) return;
     const index = compactionIndex(log, this.raft.status().progress);
     if (index === undefined) return;
     const command = { compactLog: { index, term: this.#log.term(index)! } };
-    this.raft.propose(adminPayload(this.region.epoch, command), this.#env.clock.nowMs());
+    const result = this.raft.propose(adminPayload(this.region.epoch, command), this.#env.clock.nowMs());
+    if (result.ok) this.#askedCompaction = result;
   }
 
   /** Forgets what an applied entry said may go. The bound and the applied index are in one batch, so no crash parts them. */
