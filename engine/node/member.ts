@@ -18,9 +18,15 @@ import { GossipHost } from './gossip-host.ts';
 import { carryOut, type OrderTarget } from './orders.ts';
 import { PlacementHost } from './placement-host.ts';
 import { orderFromJson } from './placement-messages.ts';
+import { regionFromJson, type RegionJson } from './region-json.ts';
 import type { RouteTable } from './route-table.ts';
 
 const ASK_TIMEOUT_MS = 10_000;
+
+interface KnownLeader {
+  readonly leaderNodeId: number;
+  readonly term: number;
+}
 
 export interface MemberOptions {
   readonly config: NodeConfig;
@@ -85,9 +91,25 @@ export class Member {
     return this.#host.operators;
   }
 
-  /** Of a new node; waits for placement. @throws NodeIdInUse, ClusterMismatch, InvalidArgument */
-  join(): Promise<void> {
-    return this.#agent.join();
+  /**
+   * Of a new node; waits for placement, and asks it where all regions are.
+   * @throws NodeIdInUse, ClusterMismatch, InvalidArgument
+   */
+  async join(): Promise<void> {
+    await this.#agent.join();
+    await this.#learnRoutes().catch((error: unknown) =>
+      this.#options.logger.warn({ err: error }, 'the routes are not known yet: gossip will tell'),
+    );
+  }
+
+  async #learnRoutes(): Promise<void> {
+    const { routes } = this.#options;
+    for (let fromKey: string | undefined = ''; fromKey !== undefined;) {
+      const views = (await this.askPlacement('region.list', { fromKey })) as (RegionJson & KnownLeader)[];
+      for (const view of views) routes.learn(regionFromJson(view), view.leaderNodeId, view.term);
+      const endKey: string | undefined = views.at(-1)?.endKey;
+      fromKey = endKey === '' ? undefined : endKey;
+    }
   }
 
   /** Of a node that the cluster begins with, at its first start: the cluster may have begun long ago. @throws as `join` */
