@@ -86,6 +86,14 @@ export class Traffic {
     return this.#rates;
   }
 
+  /** Nobody asks this replica any more: what was remembered of the traffic goes. */
+  rest(): void {
+    this.#sample.clear();
+    this.#hotKey = undefined;
+    this.#reads = 0;
+    this.#writes = 0;
+  }
+
   // --- size --------------------------------------------------------------------------------------------------------
 
   /** About how much data the region has. */

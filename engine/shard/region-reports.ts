@@ -43,6 +43,7 @@ export class RegionReports {
     const reports: LedRegion[] = [];
     if (all) this.#told.clear();
     for (const replica of replicas) {
+      if (!replica.isLeader || replica.raft.isHibernating) replica.traffic.rest();
       if (!replica.isLeader) this.#told.delete(replica.regionId);
       else this.#look(replica, reports, bounds, nowMs);
     }

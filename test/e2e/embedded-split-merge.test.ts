@@ -1,18 +1,22 @@
 /** Splits and merges through the embedded interface: one node, no broker, regions on several workers. */
 
+// First, so that it sees the threads that the engine starts.
+import { liveThreads } from './threads.ts';
+
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { ChangeRefused, NotLeader, RegionNotFound, open, type Db } from '../../engine/index.ts';
-import { assert, eventually, rejects, suite } from '../harness.ts';
+import { seededRandom } from '../linearizability/random-history.ts';
+import { assert, eventually, note, rejects, suite } from '../harness.ts';
 
 const test = suite('split and merge of an embedded database', { timeoutMs: 60_000 });
 
 let dir: string;
 let db: Db;
 
-const start = (): Promise<Db> => open({ dataDir: dir, regions: 4, workers: 3, logLevel: 'error' });
+const start = (): Promise<Db> => open({ dataDir: dir, regions: 4, workers: 3, logLevel: 'silent' });
 
 test.before.each(async () => {
   dir = mkdtempSync(join(tmpdir(), 'mraft-split-'));
@@ -99,4 +103,63 @@ test('what cannot be split or merged is refused with a code, and nothing changes
   await rejects(admin.mergeRegions(a, 12_345), RegionNotFound);
   await rejects(admin.checkConsistency(12_345), NotLeader);
   assert.equal(await regions(), before);
+});
+
+test('worker threads die in the middle of splits and merges: nothing is lost, and every region is served again', async () => {
+  const random = seededRandom(5);
+  let stopped = false;
+  let nextId = 1_000;
+  const done = { splits: 0, merges: 0, writes: 0, deaths: 0 };
+  const written = new Map<number, string>();
+  const changing = (async () => {
+    while (!stopped) {
+      const now = await regions().catch(() => []);
+      const at = Math.floor(random() * now.length);
+      const id = nextId++;
+      try {
+        if (now.length < 8) {
+          await db.admin.splitRegion(now[at]!.regionId, undefined, id, [id]);
+          done.splits++;
+        } else {
+          const other = now[at + 1] ?? now[at - 1]!;
+          await db.admin.mergeRegions(now[at]!.regionId, other.regionId);
+          done.merges++;
+        }
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    }
+  })();
+  const writing = (async () => {
+    for (; !stopped; done.writes++) {
+      const at = Math.floor(random() * 512);
+      const value = `w${done.writes}`;
+      await db.put(keyOf(at), value, { timeoutMs: 20_000 });
+      written.set(at, value);
+    }
+  })();
+  for (; done.deaths < 8; done.deaths++) {
+    await new Promise((resolve) => setTimeout(resolve, 300 + random() * 700));
+    const threads = liveThreads();
+    await threads[Math.floor(random() * threads.length)]?.terminate();
+  }
+  await new Promise((resolve) => setTimeout(resolve, 2_000));
+  stopped = true;
+  await Promise.all([changing, writing]);
+  note(JSON.stringify(done));
+  const found = await eventually(
+    'every region is there and none is in a merge',
+    async () => {
+      const now = await db.admin.regions();
+      const ended = now.every(({ phase, raft }) => phase === 'normal' && raft.role === 'leader');
+      return ended ? regions() : undefined;
+    },
+    20_000,
+  );
+  found!.forEach(({ start: first }, at) => assert.is(first, at === 0 ? '' : found![at - 1]!.end));
+  assert.is(found!.at(-1)!.end, '');
+  for (let at = 0; at < 512; at++) {
+    assert.is(Buffer.from((await db.get(keyOf(at)))!).toString(), written.get(at) ?? `v${at}`);
+  }
+  assert.ok(done.splits > 3 && done.merges > 3, 'enough was split and merged');
 });
