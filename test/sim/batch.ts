@@ -21,12 +21,14 @@ const MIXED: readonly Profile[] = [
   'network',
   'changes',
   'disk',
+  'regions',
   'default',
   'process',
+  'regions',
   'default',
   'calm',
   'changes',
-  'default',
+  'regions',
 ];
 
 export function profileOf(choice: ProfileChoice, seed: number): Profile {

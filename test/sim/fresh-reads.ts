@@ -4,9 +4,16 @@
  */
 
 import { decode, mraft } from '../../rpc/wire/codec.ts';
+import type { RegionPhase } from '../../engine/store/region-records.ts';
 import type { Epoch } from '../../rpc/wire/region.ts';
 
 const { ReadMode } = mraft;
+
+export interface ServingReplica {
+  readonly applied: number;
+  readonly epoch: Epoch;
+  readonly phase: RegionPhase;
+}
 
 export interface FreshReadsOptions {
   /** Lease reads are promised too. */
@@ -15,7 +22,7 @@ export interface FreshReadsOptions {
   /** The highest index that anybody knows as committed. */
   readonly committedIndex: (regionId: number) => number;
   /** What a node's store has of a region; undefined: nothing. */
-  readonly replicaOn: (regionId: number, nodeId: number) => { readonly applied: number; readonly epoch: Epoch } | undefined;
+  readonly replicaOn: (regionId: number, nodeId: number) => ServingReplica | undefined;
 }
 
 interface OpenRead {
@@ -62,6 +69,9 @@ export class FreshReads {
       if (!replica || describeEpoch(replica.epoch) !== open.epoch) {
         const now = replica ? describeEpoch(replica.epoch) : 'gone';
         this.#options.report('reads are served in the epoch they were asked in', `${where}: ${open.epoch}, now ${now}`);
+      }
+      if (replica && replica.phase !== 'normal') {
+        this.#options.report('a region that is being merged answers nothing', where);
       }
       const { applied } = replica ?? { applied: 0 };
       if (!open.isPromised || applied >= open.committed) continue;

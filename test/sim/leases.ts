@@ -43,16 +43,23 @@ export function checkRangesOfLeases(
   localMs: LocalClock,
   report: Report,
 ): void {
-  if (!own.finished || !holdsLease(nodeId, own, localMs)) return;
+  if (!canServe(own) || !holdsLease(nodeId, own, localMs)) return;
   for (const other of others) {
     if (other === facts) continue;
     for (const [otherNode, seen] of other.seen) {
-      // A turn that is not done serves nothing before it has applied what it took for committed.
-      if (!seen.finished || !doOverlap(own.region, seen.region) || !holdsLease(otherNode, seen, localMs)) continue;
+      if (!canServe(seen) || !doOverlap(own.region, seen.region) || !holdsLease(otherNode, seen, localMs)) continue;
       const who = `region ${facts.regionId} on node ${nodeId} and region ${other.regionId} on node ${otherNode}`;
       report('a key has one leader', `${who} hold leases over the same keys`);
     }
   }
+}
+
+/**
+ * A turn that is not done serves nothing before it has applied what it took for committed, and a region that is being merged
+ * serves nothing at all (FreshReads sees to it).
+ */
+function canServe({ finished, phase }: SeenStatus): boolean {
+  return finished && phase === 'normal';
 }
 
 function holdsLease(nodeId: number, { leaseUntilMs, region }: SeenStatus, localMs: LocalClock): boolean {

@@ -50,8 +50,9 @@ async function runOne(config: SimConfig): Promise<void> {
   const eventsPerSecond = Math.round(result.events / seconds);
   if (values.json) console.log(JSON.stringify({ ...result, seconds, eventsPerSecond }));
   else {
-    const { config: _, violation: __, faults, ...numbers } = result;
-    console.log({ ...numbers, faults: JSON.stringify(faults), eventsPerSecond });
+    const { config: _, violation: __, faults, changes, ...numbers } = result;
+    const made = { faults: JSON.stringify(faults), changes: JSON.stringify(changes) };
+    console.log({ ...numbers, ...made, eventsPerSecond });
   }
   if (!result.violation) return;
   process.exitCode = 1;

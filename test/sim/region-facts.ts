@@ -28,6 +28,7 @@ export interface SeenStatus {
   commit: number;
   applied: number;
   leaseUntilMs: number;
+  phase: RegionRecord['phase'];
   region: Region;
   /** The descriptor when it last followed: by it, or by one since, it was elected. */
   followed: Epoch;

@@ -267,7 +267,8 @@ export class Safety implements Cluster {
     seen.leaseUntilMs = raft.leaseUntilMs;
     seen.region = region;
     seen.finished = finished;
-    if (this.#options.checkLeases && raft.leaseUntilMs > -Infinity) this.#checkLeases(facts, seen, status, nodeId);
+    seen.phase = status.phase;
+    if (this.#options.checkLeases && raft.leaseUntilMs > -Infinity) this.#checkLeases(facts, seen, nodeId);
     return campaigns;
   }
 
@@ -314,13 +315,10 @@ export class Safety implements Cluster {
     checkElectedUnderLease(facts, image.nodeId, term, this.#options.localMs, this.report);
   }
 
-  #checkLeases(facts: RegionFacts, seen: SeenStatus, { phase, region }: ReplicaStatus, nodeId: number): void {
+  #checkLeases(facts: RegionFacts, seen: SeenStatus, nodeId: number): void {
     const { localMs } = this.#options;
     checkOneLease(facts, localMs, this.report);
     if (this.rangesMoved) checkRangesOfLeases(facts, seen, nodeId, this.regions.values(), localMs, this.report);
-    if (phase === 'merging' && seen.finished && (localMs(nodeId, region.regionId) ?? Infinity) < seen.leaseUntilMs) {
-      this.report('a merging region has no lease', `node ${nodeId}, region ${region.regionId}`);
-    }
   }
 
   // --- frames that leave ---------------------------------------------------------------------------------------------
@@ -337,6 +335,7 @@ function newlyOpened(image: ReplicaImage, opening: object): SeenStatus {
     commit: 0,
     applied: 0,
     leaseUntilMs: -Infinity,
+    phase: image.record.phase,
     region: image.record.region,
     followed: image.record.region.epoch,
     finished: true,

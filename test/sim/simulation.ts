@@ -27,6 +27,8 @@ export interface SimResult {
   /** The history was too wide to be decided. */
   readonly undecided: boolean;
   readonly faults: Readonly<Record<string, number>>;
+  /** How changes of regions ended, by code. */
+  readonly changes: Readonly<Record<string, number>>;
 }
 
 export async function simulate(config: SimConfig, options: WorldOptions = {}): Promise<SimResult> {
@@ -65,6 +67,7 @@ export async function simulate(config: SimConfig, options: WorldOptions = {}): P
     overwrites: world.safety.overwrites,
     undecided,
     faults: Object.fromEntries(nemesis.made),
+    changes: Object.fromEntries(nemesis.placement.outcomes),
   };
 }
 

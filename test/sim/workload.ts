@@ -97,6 +97,7 @@ export class Workload {
     this.errors.set(code, (this.errors.get(code) ?? 0) + 1);
     if (error instanceof MraftError && error.retryable) return;
     if (error instanceof MraftError && (error.code === 'SessionExpired' || error.code === 'Closed')) return;
+    if (code === 'BatchCrossesRegions' && this.#world.config.faults.splitEvery > 0) return;
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
     this.#world.report('a good call meets no permanent error', text);
   }

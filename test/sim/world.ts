@@ -69,7 +69,9 @@ export class World implements NodeSurroundings, ClientSurroundings {
       committedIndex: (regionId) => this.safety.committedIndex(regionId),
       replicaOn: (regionId, nodeId) => {
         const image = this.safety.stateOf(regionId, nodeId);
-        return image && { applied: image.applied, epoch: image.record.region.epoch };
+        if (!image) return undefined;
+        const { region, phase } = image.record;
+        return { applied: image.applied, epoch: region.epoch, phase };
       },
     });
     this.nodes = nodeIds.map((nodeId) => {
