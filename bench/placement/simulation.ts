@@ -48,6 +48,8 @@ export interface Balance {
   readonly leaders: Spread;
   readonly sizeBytes: Spread;
   readonly load: Spread;
+  /** Load of the hottest region in proportion to the mean of the nodes: more even than that nobody can be. */
+  readonly hottestRegion: number;
   /** Regions that have not all their replicas alive, on nodes of different zones as far as there are enough zones. */
   readonly incomplete: number;
   readonly sharingZone: number;
@@ -88,7 +90,7 @@ export class PlacementSimulation {
       copyBytesPerMs: (options.copyMibPerSecond * MIB) / 1000,
       electionMs: 1_000,
       changeMs: 10,
-      roundMs: 1_000,
+      roundMs: 500,
       heartbeatMs: 2_000,
       delayMs: [1, 5],
       loss: 0,
@@ -228,19 +230,23 @@ export class PlacementSimulation {
     const loads = new Map<SimNode, number>(nodes.map((node) => [node, 0]));
     let incomplete = 0;
     let sharingZone = 0;
+    let hottest = 0;
     for (const { peers, leader, reads, writes } of this.driver.cluster.regions.values()) {
       if (peers.filter(({ node, role }) => node.alive && role === 'voter').length !== REPLICAS || !leader)
         incomplete += 1;
       if (new Set(peers.map(({ node }) => node.labels['zone'])).size < peers.length) sharingZone += 1;
+      hottest = Math.max(hottest, reads + writes);
       for (const peer of peers) {
         const load = peer === leader ? reads + writes : writes / 2;
         if (peer.node.alive) loads.set(peer.node, (loads.get(peer.node) ?? 0) + load);
       }
     }
+    const load = spread([...loads.values()]);
     return {
       leaders: spread(nodes.map(({ leaders }) => leaders)),
       sizeBytes: spread(nodes.map(({ sizeBytes }) => sizeBytes)),
-      load: spread([...loads.values()]),
+      load,
+      hottestRegion: hottest / load.mean,
       incomplete,
       sharingZone,
     };

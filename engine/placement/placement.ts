@@ -227,6 +227,7 @@ export class Placement {
       for (const proposal of SCHEDULER_TABLE[name](round)) {
         this.running.start(proposal, nowMs);
         started += 1;
+        if (started === LIMITS.placementStartsPerRound) return started;
       }
     }
     return started;

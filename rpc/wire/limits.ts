@@ -202,6 +202,8 @@ export const LIMITS = {
   labelChars: 64,
   /** Operators that run at once. */
   placementOperators: 65_536,
+  /** Operators that begin in one round: deciding holds up whatever else placement has to do. */
+  placementStartsPerRound: 1_024,
   /** Entries that the operator log keeps. */
   operatorLogEntries: 4_096,
   /** Regions that one round looks over, whether or not something is known to be wrong with them. */
