@@ -60,7 +60,7 @@ const NODES = 3;
 /** What has nothing to do sleeps within this time, or is said to be awake. */
 const FALL_ASLEEP_MS = 120_000;
 /** Behind that, until threads that fell idle have given their memory back. */
-const SETTLE_MS = 25_000;
+const SETTLE_MS = 40_000;
 const ELECTED_MS = 60_000;
 const POLL_MS = 100;
 const WRITES = 40;

@@ -9,7 +9,7 @@ import { getHeapStatistics, setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
 /** How often to look; also how long a thread is to be idle. Longer than V8 looks back (5 s) to see what is allocated. */
-const LOOK_MS = 8_000;
+const LOOK_MS = 6_000;
 /** Share of its time that an idle thread works at most; one that shares its core with others waits a part of it. */
 const IDLE_SHARE = 0.2;
 /** Less than this is not worth a pause, and a collection that gave back less than that not another one. */
