@@ -539,6 +539,7 @@ export class Replica {
     const isDone = this.#applier.apply(run, batches, (entry, outcomes) => {
       const proposals = this.#proposals.takeApplied(entry.index, entry.term);
       if (proposals) answers.push(() => this.#answerProposals(proposals, outcomes));
+      if (proposals?.[0]?.command.exclusive) this.traffic.noteRangeDelete();
       const done = this.#changes.takeApplied(entry.index, entry.term);
       if (done) batches.written.push(() => done(outcomes[0] instanceof MraftError ? outcomes[0] : undefined));
     });

@@ -97,15 +97,20 @@ export class Traffic {
   // --- size --------------------------------------------------------------------------------------------------------
 
   /** About how much data the region has. */
-  sizeBytes(region: Region): number {
-    if (this.#measuredBytes === undefined || this.#measuredVersion !== region.epoch.version) return this.#writtenBytes;
-    return this.#measuredBytes + this.#writtenBytes;
+  get sizeBytes(): number {
+    // What was measured of another range says more than nothing until this one is measured.
+    return (this.#measuredBytes ?? 0) + this.#writtenBytes;
   }
 
   /** Whether the size should be measured: never was, of this range, or too much was written since. */
   wantsMeasure(region: Region): boolean {
     if (this.#measuredBytes === undefined || this.#measuredVersion !== region.epoch.version) return true;
     return this.#writtenBytes > Math.max(LEAST_NEWS_BYTES, NEWS_SHARE * this.#measuredBytes);
+  }
+
+  /** A range was deleted: nobody knows how much is left. */
+  noteRangeDelete(): void {
+    this.#measuredVersion = 0;
   }
 
   /** The size that the region of that version was found to have. */
@@ -121,7 +126,7 @@ export class Traffic {
   splitWish(region: Region, bounds: SplitBounds, nowMs: number): SplitWish | undefined {
     this.#lookAtPeriod(region, bounds, nowMs);
     const isMeasured = this.#measuredBytes !== undefined && this.#measuredVersion === region.epoch.version;
-    if (bounds.sizeBytes > 0 && isMeasured && this.sizeBytes(region) > bounds.sizeBytes) return { reason: 'size' };
+    if (bounds.sizeBytes > 0 && isMeasured && this.sizeBytes > bounds.sizeBytes) return { reason: 'size' };
     return this.#hotKey && { reason: 'load', splitKey: this.#hotKey };
   }
 

@@ -87,7 +87,7 @@ function reportOf(replica: Replica, bounds: SplitBounds, nowMs: number): LedRegi
     region: ownKeys(region),
     term: raft.term,
     phase: state.phase,
-    sizeBytes: traffic.sizeBytes(region),
+    sizeBytes: traffic.sizeBytes,
     ...traffic.rates(nowMs),
     ...(splitWish && { splitWish: ownWish(splitWish) }),
     pendingPeers: others
@@ -121,7 +121,7 @@ function isNews(before: Told, now: Told): boolean {
 }
 
 /** Smaller changes of size and load are no news, nor are those below a tenth. */
-const SIZE_NEWS_BYTES = 1024 * 1024;
+const SIZE_NEWS_BYTES = 256 * 1024;
 const LOAD_NEWS_PER_SECOND = 20;
 
 function differsMuch(before: number, now: number, least: number): boolean {

@@ -43,12 +43,16 @@ test('a size is measured once, again when much was written, and again when the r
   assert.not(traffic.wantsMeasure(whole));
   traffic.noteApplied(5_000_000);
   assert.not(traffic.wantsMeasure(whole));
-  assert.is(traffic.sizeBytes(whole), 45_000_000);
+  assert.is(traffic.sizeBytes, 45_000_000);
   traffic.noteApplied(6_000_000);
   assert.ok(traffic.wantsMeasure(whole));
   traffic.noteMeasured(41_000_000, whole.epoch.version);
   const half = region(7, '', 'm', { epoch: { version: whole.epoch.version + 1, confVersion: 2 } });
   assert.ok(traffic.wantsMeasure(half));
+  traffic.noteMeasured(20_000_000, half.epoch.version);
+  assert.not(traffic.wantsMeasure(half));
+  traffic.noteRangeDelete();
+  assert.ok(traffic.wantsMeasure(half), 'who knows what is left');
   assert.is(
     traffic.splitWish(half, { sizeBytes: 1_000_000, loadPerSecond: 0 }, 10),
     undefined,
