@@ -5,6 +5,7 @@
  */
 
 import type { ProfileChoice } from './batch.ts';
+import { REGION_MUTANTS } from './region-mutants.ts';
 
 export interface Replacement {
   /** Below dist. */
@@ -333,6 +334,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...REPLICATION,
   ...READS,
   ...EXACTLY_ONCE,
+  ...REGION_MUTANTS,
 ];
 
 /** The files that a mutant changes. */
