@@ -402,8 +402,10 @@ export class Shard {
     this.#env.events.onRegionGone(regionId);
   }
 
-  /** Changes a region that is led here; `done` as for Replica.change. */
+  /** Changes a region that is led here; `done` as for Replica.change, and DiskFull. */
   changeRegion(regionId: number, epoch: Epoch, change: RegionChange, done: ChangeDone): void {
+    // In the middle of a turn the logs are ahead of the store.
+    if (this.#stalled) return done(this.#diskFull());
     const replica = this.#replicas.get(regionId);
     if (!replica) return done(this.#regionNotFound(regionId));
     replica.change(epoch, change, this.#env.clock.nowMs(), done);
@@ -567,13 +569,15 @@ export class Shard {
 
   /** While there is no room, clients hear so at once; what peers send is lost, as it would be on a node that is down. */
   #refuseWhileFull(): void {
-    const error = new DiskFull(
-      `the disk of node ${this.#config.nodeId} is full: make room, the node goes on by itself`,
-    );
+    const error = this.#diskFull();
     for (let inbound = this.#inbox.take(); inbound; inbound = this.#inbox.take()) {
       if (inbound.kind === 'client') this.#refuse(inbound.frame, inbound.origin, error);
     }
     this.#flushAnswers();
+  }
+
+  #diskFull(): DiskFull {
+    return new DiskFull(`the disk of node ${this.#config.nodeId} is full: make room, the node goes on by itself`);
   }
 
   #takeFrames(nowMs: number): void {

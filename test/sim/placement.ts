@@ -20,6 +20,7 @@ const CODES: readonly string[] = [
   'RegionMerging',
   'ServerBusy',
   'ChangeRefused',
+  'DiskFull',
 ];
 
 /** Beyond what the first regions and their peers have. */
