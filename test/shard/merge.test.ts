@@ -321,6 +321,20 @@ test('another leader of the source carries its merge on', () => {
   assertAlike(cluster, ['2:- normal']);
 });
 
+test('regions that sleep are merged as well, and sleep again', () => {
+  const cluster = new VirtualCluster({ hibernateAfterMs: 1_000 });
+  cluster.elect();
+  put(cluster, 'a', 'left', 1);
+  assert.is(cluster.administer(LEFT, splitAt('m', RIGHT)), 'done');
+  cluster.pass(10_000);
+  assert.ok(cluster.leader(RIGHT)!.shard.regionStatus(RIGHT)!.raft.hibernating);
+  assert.is(prepare(cluster, RIGHT, LEFT), 'done');
+  finish(cluster);
+  assertAlike(cluster, ['2:- normal']);
+  cluster.pass(10_000);
+  assert.ok(cluster.leader(LEFT)!.shard.regionStatus(LEFT)!.raft.hibernating);
+});
+
 test('a crash of all nodes at any point of a merge leaves two regions or one, and loses nothing', () => {
   for (let seed = 1; seed <= 40; seed++) {
     const cluster = parted(seed);
