@@ -322,9 +322,11 @@ export class Leadership {
   }
 
   progressStatus(nowMs: number): ProgressStatus[] {
-    return this.progress.map((progress, slot) =>
-      progress.status(slot === this.selfSlot || this.isRecent(progress, nowMs), !this.quorum.isVoter(slot)),
-    );
+    return this.progress.map((progress, slot) => {
+      // Who agreed to sleep is silent because of that, and has everything.
+      const isActive = slot === this.selfSlot || this.hibernating || this.isRecent(progress, nowMs);
+      return progress.status(isActive, !this.quorum.isVoter(slot));
+    });
   }
 
   private isRecent(progress: Progress, nowMs: number): boolean {

@@ -208,6 +208,7 @@ export interface ProgressStatus {
   readonly learner: boolean;
   readonly inflightMessages: number;
   readonly inflightBytes: number;
+  /** Heard within an election time-out; in a group that hibernates all are taken to be there. */
   readonly recentlyActive: boolean;
 }
 
