@@ -21,6 +21,23 @@ test('leaders that sit on one node spread until no two nodes differ by more than
   assert.ok(spanOf(upNodes(driver).map(({ leaders }) => leaders)) <= 1);
 });
 
+test('leaders spread around the lead of placement, which stays where it is', () => {
+  for (let seed = 1; seed <= 20; seed += 1) {
+    const driver = startCluster({ seed, nodes: 3, regions: 0 });
+    const { cluster } = driver;
+    for (let regionId = 1; regionId <= 7; regionId += 1) {
+      const peers = [1, 2, 3].map((nodeId) => ({ nodeId, peerId: 100_000 + regionId * 8 + nodeId }));
+      const end = regionId === 7 ? Number.POSITIVE_INFINITY : regionId;
+      cluster.addRegion(regionId, { start: regionId - 1, end }, peers, MIB);
+    }
+    for (const region of cluster.regions.values()) assert.is(region.leader?.node.nodeId, 1);
+    driver.reportEverything();
+    assert.ok(driver.runUntilQuiet(60_000, 5), 'quiet within a minute');
+    assert.is(cluster.regions.get(1)?.leader?.node.nodeId, 1);
+    assert.ok(spanOf(upNodes(driver).map(({ leaders }) => leaders)) <= 1);
+  }
+});
+
 test('a cluster of one node that becomes three and then five is whole and even within a minute of each change', () => {
   const driver = startCluster({ nodes: 1, regions: 48, sizeBytes: MIB });
   driver.runFor(5_000);

@@ -1,7 +1,8 @@
 /**
  * Leaders evenly over the nodes, by number; among regions that would serve equally, the one that evens out the load.
  * A leader moves only where the difference stays on the same side afterwards, so that none moves back. A hot region goes
- * to a node that is busy already only when the numbers are far apart, or it would be sent on at once.
+ * to a node that is busy already only when the numbers are far apart, or it would be sent on at once. The lead of placement's
+ * own region is never moved for balance: whoever takes it over has to hear of the whole cluster first.
  */
 
 import type { PlacementNode } from '../node-table.ts';
@@ -79,7 +80,7 @@ function takeLeader(round: Round, target: PlacementNode, tolerance: number): Pro
 
 function isUseful(round: Round, slot: number, from: PlacementNode, to: PlacementNode, tolerance: number): boolean {
   const difference = from.futureLeaders - to.futureLeaders;
-  if (difference <= tolerance) return false;
+  if (difference <= tolerance || round.model.regions.isSystem(slot)) return false;
   return difference > 2 * tolerance + 2 || !round.isHot(slot) || to.futureLoad < from.futureLoad;
 }
 
