@@ -307,5 +307,5 @@ function operatorVerbs(placement: Placement, now: () => number): Record<string, 
 
 /** JSON has no Infinity: null says that it is paused until somebody resumes it. */
 function schedulerView({ name, pausedUntilMs }: { name: string; pausedUntilMs: number }): object {
-  return { name, pausedUntilMs: pausedUntilMs === Infinity ? null : pausedUntilMs };
+  return { name, pausedUntilMs: pausedUntilMs >= Number.MAX_SAFE_INTEGER ? null : pausedUntilMs };
 }

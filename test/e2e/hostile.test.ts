@@ -42,7 +42,7 @@ test.after.each(async () => {
   );
   await kv.put('alive', 'yes');
   assert.is((await kv.get('alive'))?.length, 3);
-  const statuses = await admin.nodes();
+  const statuses = await admin.nodes({ expected: cluster.nodes.length });
   assert.is(statuses.length, cluster.nodes.length);
   assert.equal(
     statuses.map(({ workerRestarts }) => workerRestarts),
@@ -268,6 +268,55 @@ async function leaderTerms(): Promise<unknown> {
   return (status['raft'] as { term?: number } | undefined)?.term ?? status['term'];
 }
 
+const toPlacement: readonly (readonly [verb: string, question: unknown, code: string])[] = [
+  ['join', {}, 'InvalidArgument'],
+  ['join', { nodeId: 'one', incarnation: 'x', workers: 1, labels: {} }, 'InvalidArgument'],
+  ['join', { nodeId: 1, incarnation: 'not that of node 1', workers: 1, labels: {} }, 'NodeIdInUse'],
+  ['join', { nodeId: 77, incarnation: 'x', workers: 1, labels: {}, clusterId: 'another' }, 'ClusterMismatch'],
+  ['join', { nodeId: 77, incarnation: 'x', workers: 1, labels: { zone: 7 } }, 'InvalidArgument'],
+  ['heartbeat', { nodeId: 1 }, 'InvalidArgument'],
+  ['reports', { nodeId: 1, incarnation: 'not that of node 1', regions: [] }, 'NodeIdInUse'],
+  ['reports', { nodeId: 1, incarnation: 'x', regions: [{}] }, 'InvalidArgument'],
+  ['operator.add', { kind: 'explode', regionId: 2 }, 'InvalidArgument'],
+  ['operator.add', { kind: 'split', regionId: 2, splitKey: 5 }, 'MalformedRequest'],
+  ['operator.cancel', { operatorId: -1 }, 'InvalidArgument'],
+  ['node.drain', {}, 'InvalidArgument'],
+  ['node.show', { nodeId: 4_711 }, 'NodeNotFound'],
+  ['region.show', { regionId: 4_711 }, 'RegionNotFound'],
+  ['scheduler.pause', { name: 'repair', durationMs: -5 }, 'InvalidArgument'],
+  ['settings.set', { patch: { replicas: 'many' } }, 'InvalidArgument'],
+];
+test('placement answers what is wrong with its code, and changes nothing', async () => {
+  const nodes = async (): Promise<unknown> =>
+    ((await admin.placement('node.list')) as { nodeId: number; incarnation: string }[]).map(
+      ({ nodeId, incarnation }) => ({ nodeId, incarnation }),
+    );
+  const before = await eventually('placement knows all nodes', async () => {
+    const known = (await nodes()) as unknown[];
+    return known.length === 3 ? known : undefined;
+  });
+  for (const [verb, question, code] of toPlacement) {
+    const answer = await raw.askJson(subjects.placement(CLUSTER, verb), question as object);
+    assert.is((answer['error'] as { code?: string } | undefined)?.code, code, `${verb} ${JSON.stringify(question)}`);
+  }
+  const order = {
+    operatorId: 1,
+    regionId: 2,
+    toNodeId: 2,
+    epoch: { version: 1, confVersion: 1 },
+    step: { kind: 'merge' },
+  };
+  for (const [wrong, code] of [
+    [{}, 'InvalidArgument'],
+    [order, 'InvalidArgument'],
+    [{ ...order, step: { kind: 'removePeer', peer: { nodeId: 1, peerId: 1 } } }, 'InvalidArgument'],
+  ] as const) {
+    const answer = await raw.askJson(subjects.node(CLUSTER, 1, 'order'), wrong);
+    assert.is((answer['error'] as { code?: string } | undefined)?.code, code);
+  }
+  assert.equal(await nodes(), before);
+});
+
 test('noise on every subject, in quantity, costs no node its life and no lasting memory', async () => {
   const random = seededRandom(99);
   const noise = (sizeBytes: number): Uint8Array => Uint8Array.from({ length: sizeBytes }, () => random() * 256);
@@ -280,6 +329,10 @@ test('noise on every subject, in quantity, costs no node its life and no lasting
   );
   targets.push(...['get', 'put', 'batch', 'scan'].map((verb) => subjects.kv(CLUSTER, verb)));
   targets.push(...['routes', 'status', 'region', 'nothing'].map((verb) => subjects.admin(CLUSTER, verb)));
+  targets.push(...['join', 'heartbeat', 'reports', 'operator.add'].map((verb) => subjects.placement(CLUSTER, verb)));
+  targets.push(
+    ...cluster.nodes.flatMap(({ id }) => [subjects.node(CLUSTER, id, 'order'), subjects.gossip(CLUSTER, id, 9)]),
+  );
 
   const flood = async (): Promise<void> => {
     for (let round = 0; round < 60; round++) {
