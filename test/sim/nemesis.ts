@@ -49,6 +49,7 @@ export class Nemesis {
       membershipEvery: (random) => this.placement.changeMembership(random),
       splitEvery: (random) => this.placement.split(random),
       mergeEvery: (random) => this.placement.merge(random),
+      comparisonEvery: (random) => this.#compare(random),
     };
     for (const [fault, make] of Object.entries(makers) as [Fault, (random: Random) => void][]) {
       const everyMs = this.#config.faults[fault];
@@ -284,6 +285,12 @@ export class Nemesis {
       if (lateMs > 0) this.#world.network.clog(nodeId, target, this.#world.nowMs + lateMs);
       worker.wake();
     }
+  }
+
+  #compare(random: Random): void {
+    const { regionId } = random.pick(this.#world.currentRegions);
+    const worker = this.#world.leaderOf(regionId)?.process?.workerOf(regionId);
+    if (worker?.shard.checkConsistency(regionId)) worker.wake();
   }
 
   /** A node hands everything over, as before it stops, and is then restarted or not. */

@@ -67,6 +67,7 @@ function* smallerOnes(config: SimConfig): Generator<SimConfig> {
   if (config.durationMs > 200) yield { ...config, durationMs: Math.floor(config.durationMs * 0.6) };
   if (config.regions > 2) yield { ...config, regions: config.regions - 1 };
   if (config.clockSpread > 0) yield { ...config, clockSpread: 0 };
+  if (config.hibernateAfterMs > 0) yield { ...config, hibernateAfterMs: 0 };
   if (config.shortLogs) yield { ...config, shortLogs: false };
   if (config.smallLimits) yield { ...config, smallLimits: false };
   if (config.healMajorityOnly) yield { ...config, healMajorityOnly: false };
