@@ -38,6 +38,8 @@ interface Incoming {
   /** It shows that something is missing. */
   sawGap: boolean;
   install: SnapshotInstall | undefined;
+  readonly beganMs: number;
+  installingMs: number;
 }
 
 const GAP: SnapshotAck = { next: 0, resend: true, stage: mraft.SnapshotStage.RECEIVING };
@@ -86,7 +88,15 @@ export class IncomingSnapshots {
     const { regionId } = record.region;
     const { store, bootEpoch, writeSynced } = this.#around;
     const install = new SnapshotInstall(store, regionId, bootEpoch, writeSynced);
-    this.#incoming.set(regionId, { receiver: undefined, claim: 'granted', owesAck: false, sawGap: false, install });
+    this.#incoming.set(regionId, {
+      receiver: undefined,
+      claim: 'granted',
+      owesAck: false,
+      sawGap: false,
+      install,
+      beganMs: 0,
+      installingMs: 0,
+    });
     this.#host.ranges.claim(install.record, () => {});
   }
 
@@ -157,7 +167,15 @@ export class IncomingSnapshots {
     }
     dropStaging(this.#around.store, regionId);
     const receiver = new SnapshotReceiver(name, chunk, head, this.#around.codec, nowMs);
-    const incoming: Incoming = { receiver, claim: 'asked', owesAck: true, sawGap: false, install: undefined };
+    const incoming: Incoming = {
+      receiver,
+      claim: 'asked',
+      owesAck: true,
+      sawGap: false,
+      install: undefined,
+      beganMs: nowMs,
+      installingMs: 0,
+    };
     this.#incoming.set(regionId, incoming);
     // Asked for first of all: a snapshot that cannot be installed need not travel.
     this.#host.ranges.claim(head.record, (isGranted) => {
@@ -231,7 +249,7 @@ export class IncomingSnapshots {
     const replaced = this.#host.regionOf(regionId);
     const { store, bootEpoch, writeSynced } = this.#around;
     incoming.install = SnapshotInstall.begin(store, head, receiver.stagedChunks, replaced, bootEpoch, writeSynced);
-    receiver.heardMs = nowMs;
+    incoming.installingMs = nowMs;
     this.#host.close(regionId);
   }
 
@@ -245,8 +263,17 @@ export class IncomingSnapshots {
     this.#around.stats.snapshotsInstalled++;
     this.#host.open(install.record, install.message);
     if (!receiver) return;
+    this.#tell(incoming, receiver);
     this.#remember(regionId, receiver.name);
     this.#ack(regionId, receiver.name, INSTALLED);
+  }
+
+  #tell({ beganMs, installingMs }: Incoming, { regionId, head, name, receivedBytes }: SnapshotReceiver): void {
+    const { fromNode } = name;
+    const { index } = head.message;
+    const installMs = this.#around.clock.nowMs() - installingMs;
+    const transferMs = installingMs - beganMs;
+    this.#host.onInstalled({ regionId, fromNode, index, sizeBytes: receivedBytes, transferMs, installMs });
   }
 
   tick(nowMs: number): void {

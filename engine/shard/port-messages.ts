@@ -76,7 +76,12 @@ export type FromWorker =
   | { readonly kind: 'regionGone'; readonly regionId: number }
   /** The child of a split is in the store; `campaigns`: its parent is led here. Comes behind `regions` with both. */
   | { readonly kind: 'newborn'; readonly regionId: number; readonly campaigns: boolean }
-  | { readonly kind: 'notice'; readonly level: 'warn' | 'error'; readonly message: string; readonly fields: object }
+  | {
+      readonly kind: 'notice';
+      readonly level: 'info' | 'warn' | 'error';
+      readonly message: string;
+      readonly fields: object;
+    }
   /** The disk failed: the whole node must stop. */
   | { readonly kind: 'fatal'; readonly code: string; readonly message: string };
 

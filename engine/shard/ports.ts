@@ -8,7 +8,7 @@ import type { Fence } from '../store/fence.ts';
 import type { Store } from '../store/port.ts';
 import type { SlotTable } from './slot-table.ts';
 import type { Lane } from '../../rpc/wire/subjects.ts';
-import type { RangeClaims } from './snapshot-ports.ts';
+import type { InstalledSnapshot, RangeClaims } from './snapshot-ports.ts';
 
 export interface ShardTransport {
   /** Sends a PeerFrame to a worker of another node. It may be lost; false: it certainly was. */
@@ -44,6 +44,8 @@ export interface ShardEvents {
   onRegionGone(regionId: number): void;
   /** Another node was not heard for so long that it is taken for lost. */
   onNodeLost(nodeId: number): void;
+  /** A snapshot has taken the place of what a region had here. */
+  onSnapshot?(installed: InstalledSnapshot): void;
   onAnomaly(what: string, error: MraftError | undefined, regionId: number): void;
 }
 

@@ -82,6 +82,7 @@ export class SnapshotDesk {
       },
       ranges: env.ranges ?? NO_LEDGER,
       onAnomaly: (regionId, error) => host.onAnomaly(regionId, error),
+      onInstalled: (installed) => env.events.onSnapshot?.(installed),
     });
   }
 

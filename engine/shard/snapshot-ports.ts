@@ -60,6 +60,19 @@ export interface ReceivingHost {
   open(record: RegionRecord, message: mraft.RaftMessage): void;
   readonly ranges: RangeClaims;
   onAnomaly(regionId: number, error: MraftError): void;
+  onInstalled(installed: InstalledSnapshot): void;
+}
+
+/** What a snapshot brought and how long that took. */
+export interface InstalledSnapshot {
+  readonly regionId: number;
+  readonly fromNode: number;
+  readonly index: number;
+  /** Of keys and values. */
+  readonly sizeBytes: number;
+  /** From its head to its last chunk, and from there to the open replica. */
+  readonly transferMs: number;
+  readonly installMs: number;
 }
 
 /** The node's ledger of ranges, as a worker asks it. */

@@ -230,6 +230,7 @@ class WorkerThread {
       onNewborn: (regionId, campaigns) => this.#post({ kind: 'newborn', regionId, campaigns }),
       onRegionGone: (regionId) => this.#post({ kind: 'regionGone', regionId }),
       onNodeLost: (lostNodeId) => this.#notice('warn', `node ${lostNodeId} is not heard any more`, { lostNodeId }),
+      onSnapshot: (installed) => this.#notice('info', 'a snapshot was installed', installed),
       onAnomaly: (what, error, regionId) =>
         this.#notice('error', error?.message ?? what, { what, regionId, code: error?.code }),
     };
@@ -239,7 +240,7 @@ class WorkerThread {
     this.#task.dataPort.postMessage(message);
   }
 
-  #notice(level: 'warn' | 'error', message: string, fields: object): void {
+  #notice(level: 'info' | 'warn' | 'error', message: string, fields: object): void {
     this.#post({ kind: 'notice', level, message, fields });
   }
 

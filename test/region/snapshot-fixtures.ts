@@ -19,7 +19,7 @@ export const REGION: Region = {
     { peerId: 20, nodeId: 2, role: 'voter' },
   ],
 };
-export const RECORD: RegionRecord = normalRecord(REGION, [{ regionId: 5, version: 2 }] as never);
+export const RECORD: RegionRecord = normalRecord(REGION, [{ regionId: 5, version: 2, targetId: 7 }]);
 export const INDEX = 1_000;
 export const TERM = 6;
 
