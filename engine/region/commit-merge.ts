@@ -1,11 +1,13 @@
 /** What the source of a merge hands to its target: itself, and the entries that some of its peers may lack. */
 
 import { encode, decode, mraft } from '../../rpc/wire/codec.ts';
+import { invariant } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import { fromWireRegion, toWireRegion, type Region } from '../../rpc/wire/region.ts';
 import type { Entry } from '../raft/index.ts';
 import type { RegionLog } from '../store/log-store.ts';
-import type { RegionRecord } from '../store/region-records.ts';
+import type { Store } from '../store/port.ts';
+import { loadHardState, putHardState, type RegionRecord } from '../store/region-records.ts';
 
 /** What a target is told of its source. */
 export interface CommitMerge {
@@ -72,4 +74,25 @@ export function composeCommitMerge(record: RegionRecord, log: RegionLog, everyon
     index += page.length;
   }
   return { source, commit: merge.index, commitTerm: log.term(merge.index) ?? 0, entries };
+}
+
+/**
+ * Puts what came along into the source's log, where that ends earlier or had something else that was never committed: what
+ * is applied must be in the log, also for whoever starts again from it.
+ * @throws Internal when the log ends before what came along begins, DiskFull, StorageFailure
+ */
+export function completeLog(store: Store, log: RegionLog, { commit, entries }: CommitMerge): void {
+  const { regionId } = log;
+  const carried = entries.filter((entry) => entry.index >= log.firstIndex && entry.index <= commit);
+  const first = carried.findIndex((entry) => log.term(entry.index) !== entry.term);
+  const from = carried[first]?.index ?? commit + 1;
+  invariant(from <= log.lastIndex + 1, `the log of region ${regionId} reaches ${from - 1}, which all of its peers had`);
+  if (first === -1) return;
+  const batch = store.createBatch();
+  log.append(batch, carried.slice(first));
+  const known = loadHardState(store, regionId) ?? { term: 0, vote: 0, commit: 0 };
+  const term = Math.max(known.term, carried.at(-1)!.term);
+  const vote = term > known.term ? 0 : known.vote;
+  putHardState(batch, regionId, { term, vote, commit: Math.max(known.commit, commit) });
+  store.write(batch, { sync: true });
 }

@@ -31,7 +31,7 @@ import {
   type LogPosition,
   type RegionRecord,
 } from '../store/region-records.ts';
-import { composeCommitMerge, type CommitMerge } from './commit-merge.ts';
+import { completeLog, composeCommitMerge, type CommitMerge } from './commit-merge.ts';
 import { PendingChanges, adminPayload, type ChangeDone, type RegionChange } from './admin.ts';
 import { preparedCommand } from './admin-proposal.ts';
 import { admitCommand } from './admission.ts';
@@ -749,25 +749,20 @@ export class Replica {
 
   /**
    * The target has committed the merge: this replica takes part in nothing any more, and applies what its log has up to the
-   * PrepareMerge; what it lacks of that came along. Between turns.
-   * @throws Internal when its log ends before what every peer was known to have
+   * PrepareMerge; what it lacks of that came along. Between turns. Whatever it throws, the replica is not to be used any more.
+   * @throws Internal when its log ends before what every peer was known to have; DiskFull, StorageFailure
    */
-  finish({ commit, entries }: CommitMerge): void {
+  finish(merge: CommitMerge): void {
     if (this.#finish) return;
     this.abandon();
+    completeLog(this.#env.store, this.#log, merge);
+    this.#finish = { commit: merge.commit };
     const known = this.#unapplied.at(-1)?.index ?? this.#run?.at(-1)?.index ?? this.#applier.appliedIndex;
-    const carriedFrom = entries[0]?.index ?? commit + 1;
-    invariant(
-      Math.max(known, this.#log.lastIndex) >= carriedFrom - 1,
-      `the log of region ${this.regionId} reaches entry ${carriedFrom - 1}, from where on the merge brings it along`,
-    );
-    this.#finish = { commit };
-    for (let index = known + 1; index < carriedFrom && index <= commit;) {
-      const page = this.#log.entries(index, Math.min(carriedFrom, commit + 1), LIMITS.applyBytes);
+    for (let index = known + 1; index <= merge.commit;) {
+      const page = this.#log.entries(index, merge.commit + 1, LIMITS.applyBytes);
       this.#takeCommitted(page);
       index += page.length;
     }
-    this.#takeCommitted(entries.filter((entry) => entry.index > known && entry.index <= commit));
   }
 
   /** Everything up to the PrepareMerge is applied. */

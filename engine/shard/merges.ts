@@ -8,7 +8,7 @@
  * store, where either nothing has happened or all of it.
  */
 
-import { EpochNotMatch, RegionMerging, asMraftError, type MraftError } from '../../rpc/wire/errors.ts';
+import { DiskFull, EpochNotMatch, Internal, RegionMerging, type MraftError } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import type { Region } from '../../rpc/wire/region.ts';
 import { encodeCommitMerge, type CommitMerge } from '../region/commit-merge.ts';
@@ -26,6 +26,8 @@ export interface MergePorts {
   readonly isHome: (regionId: number) => boolean;
   /** Takes a replica out of the worker's turn; what it still has to apply is applied. Undefined: it is not open here. */
   readonly detach: (regionId: number) => Replica | undefined;
+  /** Opens a replica from the store, unless it is being installed or is none. */
+  readonly reopen: (regionId: number) => void;
   /** The replica has something to apply. */
   readonly touch: (replica: Replica) => void;
   readonly replicaOf: (regionId: number) => Replica | undefined;
@@ -101,11 +103,15 @@ export class Merges {
     const { merge, targetId } = request;
     const { regionId } = merge.source;
     if (this.#finishing.has(regionId)) return;
-    const replica = this.#ports.detach(regionId);
-    if (!replica) {
-      if (this.#isFinishedInStore(merge)) this.#sayReady(regionId, targetId);
+    if (this.#isFinishedInStore(merge) && !this.#ports.replicaOf(regionId)) {
+      this.#finished.add(regionId);
+      this.#sayReady(regionId, targetId);
       return;
     }
+    // An attempt that failed has left it closed.
+    if (!this.#ports.replicaOf(regionId)) this.#ports.reopen(regionId);
+    const replica = this.#ports.detach(regionId);
+    if (!replica) return;
     this.#ports.dropSnapshot(regionId);
     this.#preparing.delete(replica);
     this.#finishing.set(regionId, { ...request, replica });
@@ -113,7 +119,11 @@ export class Merges {
       replica.finish(merge);
       this.#ports.touch(replica);
     } catch (error) {
-      this.#ports.onAnomaly(regionId, asMraftError(error));
+      this.#finishing.delete(regionId);
+      // The target asks again.
+      if (error instanceof DiskFull) return;
+      if (!(error instanceof Internal)) throw error;
+      this.#ports.onAnomaly(regionId, error);
     }
   }
 

@@ -171,6 +171,10 @@ export class Shard {
       events: env.events,
       isHome: (regionId) => this.#isHome(regionId),
       detach: (regionId) => this.#detach(regionId),
+      reopen: (regionId) => {
+        if (this.#snapshots.isInstalling(regionId)) return;
+        this.openStoredRegion(regionId, { isNewborn: false, campaigns: false });
+      },
       touch: (replica) => {
         this.#lagging.add(replica);
         this.#runsAreLeft = true;
