@@ -16,6 +16,7 @@ import type { Epoch, Region } from '../../rpc/wire/region.ts';
 import type { Logger, NodeConfig } from '../config.ts';
 import type { RegionChange } from '../region/admin.ts';
 import type { ReplicaStatus } from '../region/replica.ts';
+import { Neighbours } from '../shard/neighbours.ts';
 import { JobPool, WorkerPool } from '../shard/pool.ts';
 import { RangeLedger } from '../shard/range-ledger.ts';
 import type { FromWorker } from '../shard/port-messages.ts';
@@ -74,6 +75,7 @@ export class Node {
   readonly #startedMs = performance.now();
   readonly #pool: WorkerPool;
   readonly #slots: SlotBalancer;
+  readonly #neighbours: Neighbours;
   readonly #ledger: RangeLedger;
   readonly #claims: ClaimKeeper;
   readonly #jobs = new JobPool(LIMITS.jobThreads);
@@ -153,6 +155,7 @@ export class Node {
       storeHandle: parts.owner.handle,
       dataDir: config.dataDir,
       servers: config.nats,
+      neighbours: () => this.#neighbours.nodes,
       onMessage: (worker, message) => this.#onMessage(worker, message),
       onServing: () => this.#reconcile(),
       onCrash: (worker, error, delayMs) => {
@@ -160,6 +163,9 @@ export class Node {
         logger.error({ worker, err: error, delayMs }, `worker ${worker} died and is started again`);
       },
     });
+    this.#neighbours = new Neighbours(nodeId, (neighbour, isNeighbour) =>
+      this.#pool.postAll({ kind: 'neighbour', nodeId: neighbour, isNeighbour }),
+    );
     this.#slots = new SlotBalancer(this.#pool, workers, logger);
     this.#claims = new ClaimKeeper({
       ledger: parts.ledger,
@@ -280,6 +286,7 @@ export class Node {
       case 'regions':
         this.#ledger.note(message.regions);
         for (const region of message.regions) this.#routes.learn(region);
+        for (const region of message.regions) this.#neighbours.note(region);
         for (const regionId of message.absorbed) this.#onAbsorbed(regionId, message.regions[0]!);
         this.#member?.noteRegions(message.regions);
         return;
@@ -306,6 +313,7 @@ export class Node {
         return;
       case 'regionGone':
         this.#ledger.remove(message.regionId);
+        this.#neighbours.forget(message.regionId);
         return;
       case 'claim':
         this.#claims.onClaim(worker, message);
@@ -343,6 +351,7 @@ export class Node {
   /** In one step with the news of the target: the range is never nobody's, nor two regions'. */
   #onAbsorbed(regionId: number, successor: Region): void {
     this.#ledger.remove(regionId);
+    this.#neighbours.forget(regionId);
     this.#pool.post(this.#workerOf(regionId), { kind: 'absorbed', regionId, successor });
     this.#merges?.noteAbsorbed(regionId);
   }

@@ -15,6 +15,10 @@ export class Neighbours {
     this.#onChange = onChange;
   }
 
+  get nodes(): number[] {
+    return [...this.#peers.keys()];
+  }
+
   /** The region has a replica here, with these peers: also to be called when its membership has changed. */
   note(region: Region): void {
     const nodes = region.peers.map((peer) => peer.nodeId).filter((nodeId) => nodeId !== this.#ownNodeId);

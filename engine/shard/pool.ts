@@ -21,6 +21,8 @@ export interface PoolOptions {
   readonly storeHandle: bigint;
   readonly dataDir: string;
   readonly servers: readonly string[];
+  /** Nodes with peers of this node's regions, as of now. */
+  readonly neighbours: () => readonly number[];
   readonly onMessage: (worker: number, message: FromWorker) => void;
   /** A worker serves: for the first time, or again after it died. */
   readonly onServing: () => void;
@@ -140,6 +142,7 @@ export class WorkerPool {
     const task: WorkerTask = {
       config: { ...config, worker: seat.worker },
       movedSlots: this.#slots.moved,
+      neighbours: this.#options.neighbours(),
       storeHandle,
       dataDir,
       servers,
@@ -219,6 +222,11 @@ export class WorkerPool {
     if (!port) return false;
     port.postMessage(message);
     return true;
+  }
+
+  /** Hands it to all workers that run. */
+  postAll(message: ToWorker): void {
+    for (const { worker } of this.#seats) this.post(worker, message);
   }
 
   isServing(worker: number): boolean {

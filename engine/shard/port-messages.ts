@@ -19,6 +19,8 @@ export type ToWorker =
   | { readonly kind: 'releaseSlot'; readonly slot: number; readonly to: number }
   | { readonly kind: 'takeSlot'; readonly slot: number; readonly regions: readonly ReleasedRegion[] }
   | { readonly kind: 'slotMoved'; readonly slot: number; readonly worker: number }
+  /** Whether the node of that id has peers of regions of this node, on whichever worker. */
+  | { readonly kind: 'neighbour'; readonly nodeId: number; readonly isNeighbour: boolean }
   | { readonly kind: 'claimed'; readonly id: number; readonly isGranted: boolean }
   | { readonly kind: 'jobDone'; readonly id: number; readonly result: JobResult | 'lost' }
   /** The region was merged into another one, whose snapshot is to come in its place. */
@@ -99,6 +101,8 @@ export interface WorkerTask {
   readonly config: ShardConfig;
   /** Slots that are not at home. */
   readonly movedSlots: readonly MovedSlot[];
+  /** Nodes with peers of this node's regions. */
+  readonly neighbours: readonly number[];
   /** Of the node's database (store: attachRocks). */
   readonly storeHandle: bigint;
   /** Where its fence is kept (store: FenceFile). */

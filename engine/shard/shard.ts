@@ -93,6 +93,8 @@ export class Shard {
   readonly #led = new Set<number>();
   readonly #liveness: Liveness;
   readonly #neighbours: Neighbours;
+  /** Those of the whole node: each of their workers hears from one of ours, whose regions may have no peers there. */
+  readonly #neighboursOfNode = new Set<number>();
   readonly #orphans = new OrphanSearch(() => this.#replicas.values());
   /** Replicas that this turn, or a step before it, gave something to do. */
   #busy = new Set<Replica>();
@@ -275,6 +277,12 @@ export class Shard {
   }
 
   // --- slots move between the workers of a node (slot-moves.ts) ----------------------------------------------------
+
+  /** Whether another node has peers of regions that some worker here has. */
+  noteNeighbour(nodeId: number, isNeighbour: boolean): void {
+    if (isNeighbour) this.#neighboursOfNode.add(nodeId);
+    else this.#neighboursOfNode.delete(nodeId);
+  }
 
   /** Whether the slot of a region is this worker's. */
   isHome(regionId: number): boolean {
@@ -610,7 +618,9 @@ export class Shard {
 
   /** Says that this node is there, and wakes whose leader's node is not. */
   #watchNodes(nowMs: number): void {
-    if (this.#liveness.isBeaconDue(nowMs)) this.#outbox.beacon(this.#liveness.nodes);
+    if (this.#liveness.isBeaconDue(nowMs)) {
+      this.#outbox.beacon(new Set([...this.#liveness.nodes, ...this.#neighboursOfNode]));
+    }
     for (const nodeId of this.#liveness.look(nowMs)) {
       this.#stats.nodesLost++;
       this.#env.events.onNodeLost(nodeId);

@@ -110,6 +110,7 @@ class WorkerThread {
       },
       controlPort,
     );
+    for (const nodeId of this.#task.neighbours) this.#shard.noteNeighbour(nodeId, true);
     this.#shard.openOwnRegions();
     await this.#connect();
     this.#loop.start();
@@ -162,6 +163,9 @@ class WorkerThread {
         break;
       case 'slotMoved':
         this.#shard.noteSlot(message.slot, message.worker);
+        break;
+      case 'neighbour':
+        this.#shard.noteNeighbour(message.nodeId, message.isNeighbour);
         break;
       case 'requests':
         this.#shard.receiveRequests(message.frame, message.origin);

@@ -175,3 +175,25 @@ test('a node that restarts finds its leaders again, and all fall asleep', () => 
   for (const { regionId } of made.regions) assert.ok(made.leader(regionId));
   assert.equal(awakeOn(made), [0, 0, 0]);
 });
+
+test('a worker tells also those nodes that it is there which have peers of other workers of its node', () => {
+  const made = cluster(1);
+  const { shard } = made.node(1);
+  const frames: number[] = [];
+  made.loses = ({ to, from }) => {
+    if (from === 1) frames.push(to);
+    return to === 1;
+  };
+  shard.closeRegion(2);
+  made.pass(A_WHILE_MS);
+  frames.length = 0;
+  made.pass(A_WHILE_MS);
+  assert.equal(frames.splice(0), [], 'it has nothing to do with them');
+  shard.noteNeighbour(2, true);
+  made.pass(A_WHILE_MS);
+  assert.ok(frames.length > 5 && frames.every((to) => to === 2));
+  shard.noteNeighbour(2, false);
+  frames.length = 0;
+  made.pass(A_WHILE_MS);
+  assert.equal(frames, []);
+});
