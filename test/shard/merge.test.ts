@@ -242,6 +242,46 @@ test('a peer of the source that lacks its last entries gets them with the merge'
   assert.is(read(cluster, 'x19'), '19');
 });
 
+test('a crash while a source is being finished leaves a log that reaches what is applied, and the merge goes on', () => {
+  let died = true;
+  for (let writes = 0; died; writes++) {
+    const cluster = parted();
+    const leader = cluster.elect(RIGHT).nodeId;
+    const [slow] = [...cluster.nodes.keys()].filter((id) => id !== leader && id !== cluster.elect(LEFT).nodeId);
+    cluster.pass(300);
+    cluster.loses = (frame) => frame.to === slow;
+    for (let i = 0; i < 5; i++) put(cluster, `x${i}`, String(i), 100 + i);
+    assert.is(prepare(cluster, RIGHT, LEFT), 'done');
+    cluster.pass(100);
+    assert.equal(cluster.carryOnMerges(), ['done']);
+    cluster.loses = () => false;
+    // The slow node dies after so many of its next writes, those that were not synced included.
+    const { store } = cluster.node(slow!);
+    const write = store.write.bind(store);
+    let left = writes;
+    store.write = (batch, options) => {
+      if (left-- <= 0) throw new Error('the process is dead');
+      write(batch, options);
+    };
+    died = false;
+    try {
+      cluster.pass(5_000);
+    } catch (error) {
+      died = /the process is dead/.test(String(error));
+      if (!died) throw error;
+    }
+    assert.ok(died || writes >= 5, 'it died at every point of the merge');
+    store.write = write;
+    cluster.node(slow!).up = false;
+    store.crash({ keepWrites: Infinity });
+    cluster.restart(slow!);
+    cluster.pass(5_000);
+    finish(cluster);
+    assertAlike(cluster, ['2:- normal'], `after ${writes} writes:`);
+    assert.is(read(cluster, 'x4'), '4');
+  }
+});
+
 test('a node that was down through the whole merge comes to the same', () => {
   for (const down of [1, 2, 3]) {
     const cluster = parted();
