@@ -1,7 +1,7 @@
 import { assert, suite } from '../harness.ts';
 import { MIB, assertWhole, spanOf, startCluster, upNodes } from './cluster-fixture.ts';
 
-const test = suite('placement evens out the cluster');
+const test = suite('placement evens out the cluster', { timeoutMs: 180_000 });
 
 test('a cluster that is even gets no orders, for as long as one looks', () => {
   const driver = startCluster({ nodes: 6, regions: 60 });
@@ -120,4 +120,48 @@ test('replicas that share a zone are moved apart', () => {
   for (const { regionId, peers } of driver.cluster.regions.values()) {
     assert.is(new Set(peers.map(({ node }) => node.labels['zone'])).size, 3, `region ${regionId} is in three zones`);
   }
+});
+
+test('a region that is larger than the difference between two nodes stays where it is', () => {
+  const driver = startCluster({ nodes: 2, regions: 41, replicas: 1, sizeBytes: 64 * MIB, settings: { replicas: 1 } });
+  driver.runUntilQuiet(600_000);
+  const [large] = [...driver.cluster.regions.values()];
+  if (large) driver.cluster.resize(large, { sizeBytes: 20_000 * MIB, reads: 0, writes: 0 });
+  if (large) driver.cluster.report(large);
+  assert.ok(driver.runUntilQuiet(3_600_000, 60), 'it comes to rest');
+  const home = large?.peers[0]?.node;
+  assert.is(home?.replicas, 1, 'and everything else went to the other node');
+});
+
+test('balance never brings replicas closer together', () => {
+  const driver = startCluster({ nodes: 0, regions: 0 });
+  const { cluster } = driver;
+  for (const nodeId of [1, 2, 3, 4]) {
+    cluster.addNode(nodeId, { zone: nodeId === 4 ? 'b' : 'a' });
+    driver.join(nodeId);
+  }
+  for (let index = 0; index < 60; index += 1) {
+    const peers = [(index % 3) + 1, ((index + 1) % 3) + 1, 4].map((nodeId) => ({
+      nodeId,
+      peerId: 10_000 + index * 8 + nodeId,
+    }));
+    const end = index === 59 ? Number.POSITIVE_INFINITY : index + 1;
+    cluster.addRegion(2 + index, { start: index, end }, peers, 64 * MIB);
+  }
+  driver.runFor(3_000);
+  assert.ok(driver.runUntilQuiet(600_000));
+  assert.is(cluster.node(4).replicas, 60, 'the only node of its zone keeps all, although it is the fullest');
+});
+
+test('what a dead node held goes to where it is farthest from the rest, so that nothing is moved twice', () => {
+  const driver = startCluster({ nodes: 12, regions: 60, zones: 4, settings: { replaceAfterMs: 10_000 } });
+  driver.runUntilQuiet(600_000);
+  const { sequence = 0 } = driver.placement.log().at(-1) ?? {};
+  driver.cluster.kill([5]);
+  driver.runFor(30_000);
+  assert.ok(driver.runUntilQuiet(600_000));
+  assertWhole(driver, 3);
+  const origins = driver.placement.log(sequence).map(({ origin }) => origin);
+  assert.ok(origins.includes('repair'));
+  assert.not(origins.includes('spread'));
 });

@@ -9,7 +9,7 @@ import {
 } from '../../engine/placement/index.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
 
-const test = suite('gossip', { timeoutMs: 60_000 });
+const test = suite('gossip', { timeoutMs: 180_000 });
 
 interface Net {
   readonly nodes: Map<number, Gossip>;

@@ -4,7 +4,9 @@ import type { PlacementDriver } from '../../bench/placement/driver.ts';
 import type { OperatorRequest } from '../../engine/placement/index.ts';
 import { startCluster } from './cluster-fixture.ts';
 
-const test = suite('what is asked of placement by hand is checked, and a refusal changes nothing');
+const test = suite('what is asked of placement by hand is checked, and a refusal changes nothing', {
+  timeoutMs: 120_000,
+});
 
 function cluster(options: { nodes?: number; replicas?: number } = {}): PlacementDriver {
   const driver = startCluster({ nodes: 4, regions: 6, still: true, ...options });

@@ -2,7 +2,7 @@ import { assert, suite } from '../harness.ts';
 import { Placement, type RegionReport } from '../../engine/placement/index.ts';
 import type { Peer, PeerRole } from '../../rpc/wire/region.ts';
 
-const test = suite('placement knows the cluster from its reports, however late they come');
+const test = suite('placement knows the cluster from its reports, however late they come', { timeoutMs: 120_000 });
 
 const random = (): number => 0.5;
 

@@ -4,7 +4,7 @@ import { toKey } from '../../bench/placement/cluster.ts';
 import type { PlacementDriver } from '../../bench/placement/driver.ts';
 import { MIB, assertTiled, assertWhole, startCluster } from './cluster-fixture.ts';
 
-const test = suite('operators take regions where they should be, one safe step at a time');
+const test = suite('operators take regions where they should be, one safe step at a time', { timeoutMs: 120_000 });
 
 /** A cluster in which nothing moves unless somebody asks for it. */
 function stillCluster(options: { nodes: number; regions?: number; replicas?: number }): PlacementDriver {
@@ -83,6 +83,25 @@ test('a lead that comes back in the middle is handed over again before the vote 
   driver.runFor(20_000);
   assert.ok(given);
   assert.equal(nodesOf(driver, 2), [2, 3, 5]);
+});
+
+test('a leader that is to be removed and was elected again hands over once more', () => {
+  const driver = stillCluster({ nodes: 5 });
+  const region = driver.cluster.regions.get(2);
+  let elected = false;
+  driver.placement.addOperator({ kind: 'removeReplica', regionId: 2, nodeId: 1 }, driver.nowMs);
+  driver.onOrder = ({ regionId, step }) => {
+    const old = region?.peers.find(({ node }) => node.nodeId === 1);
+    if (elected || regionId !== 2 || step.kind !== 'removePeer' || !region || !old) return;
+    elected = true;
+    region.term += 1;
+    Object.assign(region, { leader: old });
+    driver.cluster.report(region);
+  };
+  driver.dispatch();
+  driver.runFor(20_000);
+  assert.ok(elected);
+  assert.equal(nodesOf(driver, 2), [2, 3]);
 });
 
 test('an order that is lost is given again, and one that comes twice does no harm', () => {

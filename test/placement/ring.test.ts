@@ -1,7 +1,7 @@
 import { assert, suite } from '../harness.ts';
 import { PlacementRing, type RingNode } from '../../engine/placement/index.ts';
 
-const test = suite('the ring places replicas when nothing is known yet');
+const test = suite('the ring places replicas when nothing is known yet', { timeoutMs: 180_000 });
 
 const REGIONS = 20_000;
 const nodes = (count: number, labels: (nodeId: number) => RingNode['labels'] = () => ({})): RingNode[] =>

@@ -76,6 +76,7 @@ function hottest(round: Round, source: PlacementNode): readonly number[] {
   const top: { slot: number; load: number }[] = [];
   for (const slot of round.sample(source.replicas, LOOKED_AT)) {
     const load = model.loadOf(slot, model.regions.leader[slot] === source.slot);
+    if (model.regions.isSystem(slot)) continue;
     if (load <= (top.length < TRIED ? 0 : (top.at(-1)?.load ?? 0)) || !round.isSound(slot)) continue;
     if (top.some((other) => other.slot === slot)) continue;
     top.push({ slot, load });

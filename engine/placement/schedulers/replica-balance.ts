@@ -46,8 +46,8 @@ function moveReplica(round: Round, source: PlacementNode, tolerance: number): Pr
   let led: number | undefined;
   for (const slot of round.sample(source.replicas, SAMPLE)) {
     if (!round.isSound(slot) || round.isHot(slot) || !round.maySend(slot)) continue;
-    // The lead would have to move as well: only if there is nothing else.
-    if (round.model.regions.leader[slot] === source.slot) led ??= slot;
+    // The lead would have to move as well: only if there is nothing else, and never that of placement's own region.
+    if (round.model.regions.leader[slot] === source.slot) led ??= round.model.regions.isSystem(slot) ? undefined : slot;
     else {
       const proposal = moveTo(round, slot, source, tolerance);
       if (proposal) return proposal;
