@@ -139,11 +139,15 @@ function checkOne(region: Region, leaderPeerId: number, joint: boolean, change: 
  */
 function checkPromotion(region: Region, { peerId }: PeerChange, hasLog: (peerId: number) => boolean): void {
   const known = region.peers.find((peer) => peer.peerId === peerId);
-  if (!known) throw refused(region, `peer ${peerId} is new: add it as a learner, and let it vote when it has caught up`);
+  if (!known)
+    throw refused(region, `peer ${peerId} is new: add it as a learner, and let it vote when it has caught up`);
   if (known.role !== 'learner' || hasLog(peerId)) return;
-  throw new RegionChanging(`peer ${peerId} of region ${region.regionId} has nothing yet: it can vote when it caught up`, {
-    regionId: region.regionId,
-  });
+  throw new RegionChanging(
+    `peer ${peerId} of region ${region.regionId} has nothing yet: it can vote when it caught up`,
+    {
+      regionId: region.regionId,
+    },
+  );
 }
 
 function refused(region: Region, why: string, cause?: unknown): ChangeRefused {

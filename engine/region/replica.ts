@@ -4,62 +4,40 @@
  */
 
 import type { mraft } from '../../rpc/wire/codec.ts';
-import { isAdminPayload } from '../../rpc/wire/command.ts';
 import { toWireError } from '../../rpc/wire/error-codec.ts';
-import {
-  EpochNotMatch,
-  Internal,
-  InvalidArgument,
-  MraftError,
-  NotLeader,
-  RegionChanging,
-  RegionMerging,
-  ServerBusy,
-  asMraftError,
-  invariant,
-} from '../../rpc/wire/errors.ts';
+import { Internal, InvalidArgument, MraftError, ServerBusy, asMraftError, type NotLeader } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
-import { canVote, sameEpoch, type Epoch, type Region } from '../../rpc/wire/region.ts';
+import { canVote, type Epoch, type Region } from '../../rpc/wire/region.ts';
 import { RaftNode } from '../raft/index.ts';
-import type { Entry, ProposeResult, RaftMessage, RaftStatus, Ready } from '../raft/index.ts';
+import type { ProposeResult, RaftConfig, RaftMessage, RaftStatus, Ready } from '../raft/index.ts';
 import { RegionLog } from '../store/log-store.ts';
-import {
-  listSessions,
-  loadApplied,
-  loadHardState,
-  putHardState,
-  type LogPosition,
-  type RegionRecord,
-} from '../store/region-records.ts';
+import { listSessions, loadApplied, loadHardState, putHardState, type RegionRecord } from '../store/region-records.ts';
 import { completeLog, composeCommitMerge, type CommitMerge } from './commit-merge.ts';
 import { PendingChanges, adminPayload, type ChangeDone, type RegionChange } from './admin.ts';
 import { preparedCommand } from './admin-proposal.ts';
 import { admitCommand } from './admission.ts';
 import { Applier, type CommandOutcome } from './applier.ts';
-import { CompactionPace, compactionIndex, isWorthCompacting } from './compaction.ts';
+import { ApplyQueue } from './apply-queue.ts';
 import { RegionChanges } from './changes.ts';
 import { HashCheck } from './hash-check.ts';
+import { LogCutter } from './log-cutter.ts';
 import { checkMembershipChange, encodeMembershipChange, membershipOf } from './membership.ts';
 import type { Origin, ReplicaEnvironment, TurnBatches } from './ports.ts';
+import { PeerNodes } from './peer-nodes.ts';
 import { ProposalQueue, type Proposal } from './proposals.ts';
-import { ReadIndexService, readIndexMessage } from './read-index-service.ts';
-import { ReadQueue, readRequest, type ReadRequest } from './reads.ts';
-import { RegionReader, answerBytes } from './reader.ts';
+import { ReadSide, type ReadHost } from './read-side.ts';
+import { readRequest, type ReadRequest } from './reads.ts';
+import { checkEpoch, checkPhase, notLeader, proposeRefusal } from './refusals.ts';
 import { RegionState } from './region-state.ts';
 import { SessionTable } from './sessions.ts';
 import { Traffic } from './traffic.ts';
+import { outcomeOf, writeAnswer } from './write-answer.ts';
 
 /** Election time-outs in which a peer hears nothing before it asks whether it was removed. */
 const SILENCE_ELECTIONS = 10;
 
-/** Peers, also former and future ones, whose nodes are remembered. */
-const MOST_PEERS = 64;
-
 /** How often the leader of a region that prepared asks for its merge to go on. */
 const MERGE_STEP_MS = 1_000;
-
-/** A peer under load is always a few entries behind. */
-const IN_STEP_ENTRIES = 64;
 
 export interface ReplicaStatus {
   readonly region: Region;
@@ -87,35 +65,23 @@ export class Replica {
   readonly #log: RegionLog;
   readonly #applier: Applier;
   readonly #proposals = new ProposalQueue();
-  readonly #reads: ReadQueue;
-  readonly #readIndexes = new ReadIndexService();
+  readonly #reads: ReadSide;
   readonly #changes = new PendingChanges();
-  readonly #reader: RegionReader;
   readonly hashes: HashCheck;
   readonly traffic: Traffic;
   /** Messages and requests since the worker looked last. */
   work = 0;
-  readonly #nodeOfPeer = new Map<number, number>();
+  readonly #peerNodes: PeerNodes;
   readonly #stats: ReplicaStats;
   #ready: Ready | undefined;
   #toldLeader = 0;
   #toldTerm = 0;
   #leads = false;
   /** Committed and not applied yet. */
-  #unapplied: Entry[] = [];
-  #unappliedBytes = 0;
-  /** Among them is one that changes the region: others may wait for this replica to know of it. */
-  #changesRegion = false;
-  #laggingSinceMs = 0;
+  readonly #unapplied = new ApplyQueue();
   /** When anybody spoke to this peer last. */
   #heardMs: number;
-  /** What the entries that are being applied say about the log. */
-  #compaction: LogPosition | undefined;
-  readonly #nextCompaction = new CompactionPace();
-  /** The entry that asked last: another one follows it, when it is applied. */
-  #askedCompaction: LogPosition = { index: 0, term: 0 };
-  /** The entries that are being applied; kept over a full disk, so that the same ones are gone on with. */
-  #run: Entry[] | undefined;
+  readonly #cutter: LogCutter;
   /** The region is merged away: nothing but its own log up to here is applied any more. */
   #finish: { readonly commit: number } | undefined;
   #nextMergeStepMs = 0;
@@ -133,15 +99,15 @@ export class Replica {
     this.#env = env;
     this.#heardMs = env.clock.nowMs();
     this.#stats = stats;
-    for (const peer of region.peers) this.#nodeOfPeer.set(peer.peerId, peer.nodeId);
+    this.#peerNodes = new PeerNodes(region);
 
-    const { store, timings } = env;
+    const { store } = env;
     const { regionId } = region;
     const hardState = loadHardState(store, regionId);
     const applied = loadApplied(store, regionId);
     this.#log = new RegionLog(store, regionId);
-    this.#reads = new ReadQueue(1 + Math.floor(env.random() * 2 ** 30) * 2 ** 20);
-    this.#reader = new RegionReader(store, this.state, stats);
+    this.#cutter = new LogCutter(this.#log, this.state);
+    this.#reads = new ReadSide(env, this.state, stats, this.#readHost());
     this.traffic = new Traffic(env.random, env.clock.nowMs());
     this.hashes = new HashCheck(store, this.state, (difference, index) =>
       env.onDifference(regionId, difference, index),
@@ -150,30 +116,34 @@ export class Replica {
     this.#applier = new Applier(store, this.state, sessions, this.#regionChanges(), applied, (error) =>
       env.onAnomaly(regionId, error),
     );
-    this.raft = new RaftNode(
-      {
-        peerId: own.peerId,
-        electionTimeoutMs: timings.electionTimeoutMs,
-        heartbeatMs: timings.heartbeatMs,
-        maxClockDrift: timings.maxClockDrift,
-        maxAppendBytes: LIMITS.appendBytes,
-        maxInflightAppends: LIMITS.inflightAppends,
-        maxInflightBytes: LIMITS.inflightAppendBytes,
-        maxUncommittedBytes: LIMITS.uncommittedBytes,
-        entryCacheBytes: LIMITS.entryCacheBytes,
-        maxApplyBytes: LIMITS.applyBytes,
-        hibernateAfterMs: timings.hibernateAfterMs,
-        random: env.random,
+    this.raft = new RaftNode(raftConfig(own.peerId, env), {
+      hardState: hardState ?? { term: 0, vote: 0, commit: 0 },
+      applied: applied.index,
+      membership: membershipOf(region),
+      log: this.#log,
+      nowMs: env.clock.nowMs(),
+      restarted: hardState !== undefined && !isNewborn,
+    });
+  }
+
+  #readHost(): ReadHost {
+    const raft = (): RaftNode => this.raft;
+    const appliedIndex = (): number => this.#applier.appliedIndex;
+    return {
+      get raft() {
+        return raft();
       },
-      {
-        hardState: hardState ?? { term: 0, vote: 0, commit: 0 },
-        applied: applied.index,
-        membership: membershipOf(region),
-        log: this.#log,
-        nowMs: env.clock.nowMs(),
-        restarted: hardState !== undefined && !isNewborn,
+      get appliedIndex() {
+        return appliedIndex();
       },
-    );
+      send: (messages) => this.#send(messages),
+      checkServes: (epoch) => {
+        checkEpoch(this.state, epoch);
+        checkPhase(this.state);
+      },
+      notLeader: () => this.#notLeader(),
+      fail: (origin, requestId, error) => this.#fail(origin, requestId, error),
+    };
   }
 
   #regionChanges(): RegionChanges {
@@ -182,10 +152,9 @@ export class Replica {
       applyConfChange: (change) => {
         if (!this.#finish) this.raft.applyConfChange(change);
       },
-      // The core has not heard yet that what stands before this entry is applied.
-      compactTo: (index, term) => void (this.#compaction = { index, term }),
+      compactTo: (index, term) => this.#cutter.note({ index, term }),
       onRegionChanged: (region) => {
-        for (const peer of region.peers) this.#nodeOfPeer.set(peer.peerId, peer.nodeId);
+        this.#peerNodes.note(region);
         env.onRegionChanged(region);
       },
       // Nobody speaks to them any more, and they never campaign: this is how they hear of it.
@@ -196,7 +165,7 @@ export class Replica {
       onRemoved: (wasVoter) => env.onRemoved(this.regionId, wasVoter),
       onSplit: (parent, child, isBorn) => {
         // A round of heartbeats tells the others at once that they can apply it: the new half needs their votes.
-        if (this.isLeader) this.raft.readIndex(this.#reads.takeId(), env.clock.nowMs());
+        if (this.isLeader) this.#reads.tellCommit(env.clock.nowMs());
         env.onSplit(parent, child, isBorn, this.isLeader);
       },
       hasSource: (merge) => env.hasSource(this.regionId, merge),
@@ -225,7 +194,7 @@ export class Replica {
 
   /** The node that leads, as far as this replica knows; 0: unknown. */
   get leaderNodeId(): number {
-    return this.#nodeOfPeer.get(this.raft.leader) ?? 0;
+    return this.#peerNodes.of(this.raft.leader) ?? 0;
   }
 
   /** It tells nobody that it is there, until something wakes it. */
@@ -253,43 +222,24 @@ export class Replica {
     this.raft.wake(nowMs);
   }
 
-  nodeOfPeer(peerId: number): number | undefined {
-    return this.#nodeOfPeer.get(peerId);
-  }
-
-  /**
-   * Whether a message of `peerId` may have come from that node. A peer that is not known here may be newer than what is
-   * applied: where it lives is what it says, and it never moves.
-   */
+  /** Whether a message of `peerId` may have come from that node. */
   comesFrom(peerId: number, nodeId: number): boolean {
-    const known = this.#nodeOfPeer.get(peerId);
-    if (known !== undefined) return known === nodeId;
-    if (this.#nodeOfPeer.size >= MOST_PEERS) return false;
-    this.#nodeOfPeer.set(peerId, nodeId);
-    return true;
+    return this.#peerNodes.comesFrom(peerId, nodeId);
   }
 
   /** Whether a turn has something to do here. */
   get hasWork(): boolean {
-    return this.raft.hasReady() || this.#proposals.hasGathered || this.#reads.hasGathered || this.#reads.hasReady;
+    return this.raft.hasReady() || this.#proposals.hasGathered || this.#reads.hasWork;
   }
 
   /** Whether committed entries wait to be applied, though nobody waits for them. */
   get isLagging(): boolean {
-    return this.#run !== undefined || this.#unapplied.length > 0;
+    return !this.#unapplied.isEmpty;
   }
 
   /** Whether what lags makes a run that is worth it, or has waited long enough. */
   isRunDue(nowMs: number): boolean {
-    return (
-      this.#run !== undefined ||
-      this.#finish !== undefined ||
-      this.#changesRegion ||
-      this.#reads.count > 0 ||
-      this.#unapplied.length >= LIMITS.laggingRunEntries ||
-      this.#unappliedBytes >= LIMITS.laggingRunBytes ||
-      nowMs - this.#laggingSinceMs >= LIMITS.laggingRunMs
-    );
+    return this.#finish !== undefined || this.#reads.count > 0 || this.#unapplied.isRunDue(nowMs);
   }
 
   // --- step 2: what comes in ---------------------------------------------------------------------------------------
@@ -298,28 +248,20 @@ export class Replica {
     // A snapshot is nothing without its data, and comes with it (stepSnapshot).
     if (message.kind === 'snapshot') return;
     if (message.kind === 'readIndex') return this.#onReadIndex(message, nowMs);
-    if (message.kind === 'readIndexResponse') return this.#onReadIndexResponse(message);
+    if (message.kind === 'readIndexResponse') return this.#reads.onReadIndexResponse(message);
     if (message.kind === 'vote' || message.kind === 'preVote') this.#noticeStranger(message.from);
     if (message.kind === 'append' || message.kind === 'heartbeat') this.#heardMs = nowMs;
     this.raft.step(message, nowMs);
   }
 
-  /** A replica asks for a read index; who does not lead keeps silent, and the reader tries again elsewhere. */
   #onReadIndex(message: RaftMessage, nowMs: number): void {
-    if (!this.isLeader || this.state.phase !== 'normal') return;
-    const id = this.#reads.takeId();
-    if (this.#readIndexes.await(id, message)) this.raft.readIndex(id, nowMs);
-  }
-
-  #onReadIndexResponse({ context: id, index }: RaftMessage): void {
-    this.#reads.confirm([{ id, index }]);
-    this.#reads.release(this.#applier.appliedIndex);
+    if (this.state.phase === 'normal') this.#reads.onReadIndex(message, nowMs);
   }
 
   /** A peer that wants to be elected and does not belong to the region may have been removed and not know it. */
   #noticeStranger(peerId: number): void {
     if (this.region.peers.some((peer) => peer.peerId === peerId)) return;
-    const nodeId = this.#nodeOfPeer.get(peerId);
+    const nodeId = this.#peerNodes.of(peerId);
     if (nodeId !== undefined) this.#env.sendNotice(nodeId, peerId, this.region);
   }
 
@@ -342,7 +284,7 @@ export class Replica {
   request(origin: Origin, request: mraft.IRequest): void {
     const id = request.id ?? 0;
     try {
-      this.#checkEpoch(request.epoch);
+      checkEpoch(this.state, epochOf(request));
       if (request.write) this.#takeWrite(origin, id, request.write);
       else if (request.read || request.scan)
         this.#takeRead(readRequest(this.region, origin, request, this.#env.clock.nowMs()));
@@ -352,22 +294,9 @@ export class Replica {
     }
   }
 
-  #checkEpoch(wire: mraft.IEpoch | null | undefined): void {
-    this.#checkSameEpoch({ version: wire?.version ?? 0, confVersion: wire?.confVersion ?? 0 });
-  }
-
-  #checkSameEpoch(epoch: Epoch): void {
-    if (sameEpoch(epoch, this.region.epoch)) return;
-    const own = this.region.epoch;
-    throw new EpochNotMatch(
-      `region ${this.regionId} is at epoch ${own.version}.${own.confVersion}, the request at ${epoch.version}.${epoch.confVersion}`,
-      { regionId: this.regionId, regions: this.state.current },
-    );
-  }
-
   #takeWrite(origin: Origin, requestId: number, bytes: Uint8Array): void {
     if (!this.isLeader) throw this.#refuseAsFollower();
-    this.#checkPhase();
+    checkPhase(this.state);
     const command = admitCommand(this.region, bytes);
     if (!this.#proposals.gather({ origin, requestId, command })) {
       throw new ServerBusy(`region ${this.regionId} has too many writes under way`, { regionId: this.regionId });
@@ -375,19 +304,10 @@ export class Replica {
     this.traffic.noteWrite(bytes, command.calls);
   }
 
-  /** Behind its PrepareMerge a region takes nothing: what is read or written there may be with its target already. */
-  #checkPhase(): void {
-    if (this.state.phase === 'normal') return;
-    throw new RegionMerging(`region ${this.regionId} is being merged into its neighbour`, { regionId: this.regionId });
-  }
-
   #takeRead(request: ReadRequest): void {
-    const anyone = request.mode === 'stale' || (request.mode === 'replica' && this.raft.leader !== 0);
-    if (!anyone && !this.isLeader) throw this.#refuseAsFollower();
-    this.#checkPhase();
-    if (!this.#reads.gather(request)) {
-      throw new ServerBusy(`region ${this.regionId} has too many reads under way`, { regionId: this.regionId });
-    }
+    if (!this.#reads.canTake(request)) throw this.#refuseAsFollower();
+    checkPhase(this.state);
+    this.#reads.take(request, this.regionId);
     this.traffic.noteRead(request);
   }
 
@@ -398,12 +318,7 @@ export class Replica {
   }
 
   #notLeader(): NotLeader {
-    const leaderNodeId = this.leaderNodeId;
-    const known = leaderNodeId !== 0 && leaderNodeId !== this.#env.nodeId;
-    return new NotLeader(`region ${this.regionId} is not led by node ${this.#env.nodeId}`, {
-      regionId: this.regionId,
-      ...(known ? { leaderNodeId } : {}),
-    });
+    return notLeader(this.regionId, this.#env.nodeId, this.leaderNodeId);
   }
 
   #fail(origin: Origin, id: number, error: unknown): void {
@@ -420,7 +335,7 @@ export class Replica {
 
   propose(nowMs: number): void {
     if (this.#proposals.hasGathered) this.#proposeGathered(nowMs);
-    if (this.#reads.hasGathered) this.#confirmGathered(nowMs);
+    this.#reads.confirmGathered(nowMs);
   }
 
   #proposeGathered(nowMs: number): void {
@@ -432,24 +347,9 @@ export class Replica {
         this.#stats.entriesProposed++;
         continue;
       }
-      const error = result.reason === 'busy' ? this.#refusal('busy') : this.#notLeader();
+      const error = result.reason === 'busy' ? this.#refusal(result) : this.#notLeader();
       for (const proposal of this.#proposals.drop(bundle)) this.#fail(proposal.origin, proposal.requestId, error);
     }
-  }
-
-  #confirmGathered(nowMs: number): void {
-    if (this.raft.hasLease(nowMs)) this.#reads.admitLease(this.raft.commit, this.#applier.appliedIndex);
-    else this.#reads.demoteLease();
-    const id = this.#reads.closeGroup();
-    if (id === 0) return;
-    if (this.isLeader) this.raft.readIndex(id, nowMs);
-    else this.#askLeader(id);
-  }
-
-  #askLeader(id: number): void {
-    const { leader, term } = this.raft;
-    if (leader === 0) return this.#failReads();
-    this.#send([readIndexMessage('readIndex', this.peerId, leader, term, id)]);
   }
 
   // --- steps 4 to 8: what the core wants done ----------------------------------------------------------------------
@@ -459,20 +359,9 @@ export class Replica {
     if (!this.raft.hasReady()) return false;
     this.#ready = this.raft.ready(nowMs);
     this.#send(this.#ready.messages);
-    if (this.#readIndexes.count > 0) {
-      this.#send(this.#readIndexes.confirmed(this.#ready.readStates, this.peerId, this.raft.term));
-    }
-    if (!this.isLagging) this.#laggingSinceMs = nowMs;
-    this.#takeCommitted(this.#ready.committed);
+    this.#reads.answerAskers(this.#ready.readStates);
+    this.#unapplied.push(this.#ready.committed, nowMs);
     return true;
-  }
-
-  #takeCommitted(entries: readonly Entry[]): void {
-    for (const entry of entries) {
-      this.#unapplied.push(entry);
-      this.#unappliedBytes += entry.data.length;
-      this.#changesRegion ||= entry.kind === 'confChange' || isAdminPayload(entry.data);
-    }
   }
 
   #send(messages: readonly RaftMessage[]): void {
@@ -481,7 +370,7 @@ export class Replica {
         this.#env.askSnapshot(this.regionId, message);
         continue;
       }
-      const nodeId = this.#nodeOfPeer.get(message.to);
+      const nodeId = this.#peerNodes.of(message.to);
       if (nodeId !== undefined) this.#env.send(this.regionId, nodeId, message);
     }
   }
@@ -511,12 +400,11 @@ export class Replica {
    */
   apply(batches: TurnBatches, answers: (() => void)[]): void {
     this.#reads.confirm(this.#ready!.readStates);
-
-    const isAwaited =
-      this.isLeader || this.#changesRegion || this.#reads.count > 0 || this.#unappliedBytes >= LIMITS.laggingBytes;
+    const { changesRegion, sizeBytes } = this.#unapplied;
+    const isAwaited = this.isLeader || changesRegion || this.#reads.count > 0 || sizeBytes >= LIMITS.laggingBytes;
     while (isAwaited && this.isLagging && this.#applyRun(Infinity, batches, answers));
     this.#ready = undefined;
-    if (this.#leads) this.#proposeCompaction();
+    if (this.#leads) this.#cutter.propose(this.raft, this.#applier.appliedIndex, this.#env.clock.nowMs());
   }
 
   /**
@@ -525,17 +413,18 @@ export class Replica {
    * @throws as `apply`
    */
   applyLagging(batches: TurnBatches, mostBytes: number, answers: (() => void)[]): number {
-    const before = this.#unappliedBytes;
+    const before = this.#unapplied.sizeBytes;
     if (this.isLagging) this.#applyRun(mostBytes, batches, answers);
     // They are served in the next turn, behind the write of what they see.
-    this.#reads.release(this.#applier.appliedIndex);
-    return before - this.#unappliedBytes;
+    this.#reads.release();
+    return before - this.#unapplied.sizeBytes;
   }
 
   /** False: an entry cannot be applied yet. */
   #applyRun(mostBytes: number, batches: TurnBatches, answers: (() => void)[]): boolean {
-    this.#run ??= this.#takeRun(mostBytes);
-    const run = this.#run;
+    const before = this.#unapplied.sizeBytes;
+    const run = this.#unapplied.run(mostBytes);
+    this.traffic.noteApplied(before - this.#unapplied.sizeBytes);
     const isDone = this.#applier.apply(run, batches, (entry, outcomes) => {
       const proposals = this.#proposals.takeApplied(entry.index, entry.term);
       if (proposals) answers.push(() => this.#answerProposals(proposals, outcomes));
@@ -544,112 +433,26 @@ export class Replica {
       if (done) batches.written.push(() => done(outcomes[0] instanceof MraftError ? outcomes[0] : undefined));
     });
     if (!isDone) return false;
-    this.#run = undefined;
-    if (this.#unapplied.length === 0) this.#changesRegion = false;
+    this.#unapplied.finishRun();
     this.#stats.entriesApplied += run.length;
     const last = run.at(-1)!;
     if (this.#finish) return true;
     this.raft.appliedTo(last.index, last.term);
-    this.#compact(batches);
+    this.#cutter.cut(this.raft, this.#applier.appliedIndex, batches.applied);
     return true;
   }
 
-  #takeRun(mostBytes: number): Entry[] {
-    let sizeBytes = 0;
-    let count = 0;
-    for (const entry of this.#unapplied) {
-      if (count > 0 && sizeBytes + entry.data.length > mostBytes) break;
-      sizeBytes += entry.data.length;
-      count++;
-    }
-    this.#unappliedBytes -= sizeBytes;
-    this.traffic.noteApplied(sizeBytes);
-    return this.#unapplied.splice(0, count);
-  }
-
   #answerProposals(proposals: readonly Proposal[], outcomes: readonly CommandOutcome[]): void {
-    for (let i = 0; i < proposals.length; i++) {
-      const { origin, requestId } = proposals[i]!;
-      const outcome = outcomes[i] ?? outcomes.at(-1);
-      if (outcome === undefined) this.#fail(origin, requestId, new Internal('an entry lost its commands'));
-      else if (outcome instanceof MraftError) this.#fail(origin, requestId, outcome);
-      else this.#env.respond(origin, { id: requestId, write: { results: fitToFrame(outcome) } });
+    for (const [position, proposal] of proposals.entries()) {
+      const outcome = outcomeOf(outcomes, position);
+      if (outcome instanceof MraftError) this.#fail(proposal.origin, proposal.requestId, outcome);
+      else this.#env.respond(proposal.origin, writeAnswer(proposal, outcome));
     }
   }
 
-  /**
-   * Serves the reads whose index is applied, up to LIMITS.regionReadBytesPerTurn: a small frame can ask for so much that a turn
-   * would outlast an election time-out. Whoever does not wait any more is not answered. The applied batch must have been written.
-   */
+  /** Serves the reads whose index is applied. The applied batch must have been written. */
   serveReads(): void {
-    this.#reads.release(this.#applier.appliedIndex);
-    if (!this.#reads.hasReady) return;
-    const ready = this.#reads.takeReady();
-    const nowMs = this.#env.clock.nowMs();
-    let sizeBytes = 0;
-    for (const [at, request] of ready.entries()) {
-      if (nowMs >= request.deadlineMs) {
-        this.#reads.settle(request);
-        continue;
-      }
-      if (sizeBytes >= LIMITS.regionReadBytesPerTurn) {
-        this.#reads.putBack(ready.slice(at));
-        return;
-      }
-      if (!this.#stillServes(request)) continue;
-      const response = this.#reader.answer(request);
-      sizeBytes += answerBytes(response);
-      // The loop may have stalled between the first look at the lease and now: look again after the read.
-      if (request.mode === 'lease' && !this.raft.hasLease(this.#env.clock.nowMs())) {
-        this.#reads.regather(request);
-        continue;
-      }
-      this.#reads.settle(request);
-      this.#env.respond(request.origin, response);
-    }
-  }
-
-  /** The region may have changed since the read was taken: then its range may be another's, which knows more. */
-  #stillServes(request: ReadRequest): boolean {
-    try {
-      this.#checkSameEpoch(request.epoch);
-      this.#checkPhase();
-      return true;
-    } catch (error) {
-      this.#reads.settle(request);
-      this.#fail(request.origin, request.requestId, error);
-      return false;
-    }
-  }
-
-  // --- the log's beginning -----------------------------------------------------------------------------------------
-
-  /** Of a leader: cuts the log when it has grown long. Only what applies entries asks, so nothing wakes for it. */
-  #proposeCompaction(): void {
-    const { firstIndex, lastIndex, sizeBytes } = this.#log;
-    const log = { firstIndex, lastIndex, sizeBytes, appliedIndex: this.#applier.appliedIndex };
-    if (!isWorthCompacting(log) || this.state.phase !== 'normal' || !this.#nextCompaction.isDue(log)) return;
-    const { index: asked, term: askedTerm } = this.#askedCompaction;
-    if (asked > log.appliedIndex && askedTerm === this.raft.term) return;
-    const index = compactionIndex(log, this.raft.status().progress);
-    if (index === undefined) return;
-    const command = { compactLog: { index, term: this.#log.term(index)! } };
-    const result = this.raft.propose(adminPayload(this.region.epoch, command), this.#env.clock.nowMs());
-    if (result.ok) this.#askedCompaction = result;
-  }
-
-  /** Forgets what an applied entry said may go. The bound and the applied index are in one batch, so no crash parts them. */
-  #compact(batches: TurnBatches): void {
-    const cut = this.#compaction;
-    this.#compaction = undefined;
-    // A peer that installed a snapshot has nothing there any more.
-    if (cut && cut.index >= this.#log.firstIndex && cut.index <= this.#applier.appliedIndex) {
-      invariant(this.#log.term(cut.index) === cut.term, `a log is cut behind entry ${cut.index}, which it has`);
-      this.raft.compactTo(cut.index);
-      this.#log.truncateTo(batches.applied, cut.index);
-    } else if (this.#log.hasRubbish) {
-      this.#log.dropRubbish(batches.applied);
-    }
+    this.#reads.serve();
   }
 
   // --- snapshots ---------------------------------------------------------------------------------------------------
@@ -661,7 +464,7 @@ export class Replica {
   snapshotFor(
     message: RaftMessage,
   ): { readonly toNode: number; readonly record: RegionRecord; readonly message: RaftMessage } | undefined {
-    const toNode = this.#nodeOfPeer.get(message.to);
+    const toNode = this.#peerNodes.of(message.to);
     const { record, region } = this.state;
     const isMember = region.peers.some((peer) => peer.peerId === message.to);
     if (toNode === undefined || !isMember || !this.isLeader || message.term !== this.raft.term) return undefined;
@@ -694,9 +497,9 @@ export class Replica {
   change(epoch: Epoch, change: RegionChange, nowMs: number, done: ChangeDone): void {
     try {
       if (!this.isLeader) throw this.#notLeader();
-      this.#checkSameEpoch(epoch);
+      checkEpoch(this.state, epoch);
       const result = this.#proposeChange(change, nowMs);
-      if (!result.ok) throw this.#refusal(result.reason);
+      if (!result.ok) throw this.#refusal(result);
       this.#changes.await(result.index, result.term, done);
     } catch (error) {
       done(asMraftError(error));
@@ -709,20 +512,15 @@ export class Replica {
       const proposer = { state: this.state, store: this.#env.store, log: this.#log, status: this.raft.status() };
       return this.raft.propose(adminPayload(epoch, preparedCommand(change.command, proposer)), nowMs);
     }
-    this.#checkPhase();
+    checkPhase(this.state);
     const { progress } = this.raft.status();
     const hasLog = (id: number): boolean => progress.some(({ peerId, match }) => peerId === id && match > 0);
     checkMembershipChange(this.region, this.peerId, change, hasLog);
     return this.raft.proposeConfChange(encodeMembershipChange(epoch, change), nowMs);
   }
 
-  #refusal(reason: Exclude<ProposeResult, { ok: true }>['reason']): MraftError {
-    const { regionId } = this;
-    if (reason === 'notLeader') return this.#notLeader();
-    if (reason === 'busy') {
-      return new ServerBusy(`region ${regionId} has too much that is not committed`, { regionId });
-    }
-    return new RegionChanging(`region ${regionId} is changing already (${reason}); try again`, { regionId });
+  #refusal({ reason }: Exclude<ProposeResult, { ok: true }>): MraftError {
+    return reason === 'notLeader' ? this.#notLeader() : proposeRefusal(this.regionId, reason);
   }
 
   /** Campaigns without waiting: for the new half of a split, where its parent is led. */
@@ -757,10 +555,10 @@ export class Replica {
     this.abandon();
     completeLog(this.#env.store, this.#log, merge);
     this.#finish = { commit: merge.commit };
-    const known = this.#unapplied.at(-1)?.index ?? this.#run?.at(-1)?.index ?? this.#applier.appliedIndex;
+    const known = this.#unapplied.lastIndex ?? this.#applier.appliedIndex;
     for (let index = known + 1; index <= merge.commit;) {
       const page = this.#log.entries(index, merge.commit + 1, LIMITS.applyBytes);
-      this.#takeCommitted(page);
+      this.#unapplied.push(page, this.#env.clock.nowMs());
       index += page.length;
     }
   }
@@ -778,24 +576,13 @@ export class Replica {
     return target !== undefined && this.isLeader && this.raft.transferLeadership(target.peerId, nowMs);
   }
 
-  /** Whether the peer on `nodeId` has been heard of lately and has the whole log, so that it could lead at once. */
-  isInStep(nodeId: number): boolean {
-    const { progress, lastIndex } = this.raft.status();
-    return progress.some(
-      (peer) =>
-        this.#nodeOfPeer.get(peer.peerId) === nodeId &&
-        peer.recentlyActive &&
-        peer.match >= lastIndex - IN_STEP_ENTRIES,
-    );
-  }
-
   /** Peers that are in step, the most advanced first: whom a leader that must go hands over to. */
   handoverCandidates(): number[] {
     const status = this.raft.status();
     return status.progress
       .filter((progress) => progress.peerId !== this.peerId && progress.recentlyActive && !progress.learner)
       .sort((a, b) => b.match - a.match)
-      .map((progress) => this.#nodeOfPeer.get(progress.peerId) ?? 0);
+      .map((progress) => this.#peerNodes.of(progress.peerId) ?? 0);
   }
 
   #noticeLeader(): void {
@@ -804,7 +591,7 @@ export class Replica {
     this.#leads = role === 'leader';
     if (leader === this.#toldLeader && term === this.#toldTerm) return;
     // Who was asked for a read index may lead no more.
-    if (!this.#leads) this.#failReads();
+    if (!this.#leads) this.#reads.failUnconfirmed();
     this.#toldLeader = leader;
     this.#toldTerm = term;
     this.#env.onLeader(this.regionId, this.leaderNodeId, term);
@@ -814,11 +601,7 @@ export class Replica {
   abandon(): void {
     this.hashes.close();
     this.#failAll();
-    const error = this.#notLeader();
-    for (const read of this.#reads.takeReady()) {
-      this.#reads.settle(read);
-      this.#fail(read.origin, read.requestId, error);
-    }
+    this.#reads.close();
   }
 
   /** This peer leads no more. What waits may still commit: a client tries again under the same sequence. */
@@ -826,16 +609,7 @@ export class Replica {
     const error = this.#notLeader();
     for (const proposal of this.#proposals.takeAll()) this.#fail(proposal.origin, proposal.requestId, error);
     for (const done of this.#changes.takeAll()) done(error);
-    this.#readIndexes.clear();
-    this.#failReads();
-  }
-
-  #failReads(): void {
-    const error = this.#notLeader();
-    for (const read of this.#reads.takeUnconfirmed()) {
-      this.#reads.settle(read);
-      this.#fail(read.origin, read.requestId, error);
-    }
+    this.#reads.stopLeading();
   }
 
   status(): ReplicaStatus {
@@ -851,16 +625,21 @@ export class Replica {
   }
 }
 
-/**
- * What calls found may not fit into one frame. Those beyond it are told to ask again: what they came to is remembered
- * under their sequence.
- */
-function fitToFrame(results: readonly mraft.ICallResult[]): mraft.ICallResult[] {
-  let sizeBytes = 0;
-  return results.map((result) => {
-    if (!result.current) return result;
-    sizeBytes += result.current.length;
-    if (sizeBytes <= LIMITS.readBytes || sizeBytes === result.current.length) return result;
-    return { position: result.position ?? 0, error: toWireError(new ServerBusy('the answer did not fit, ask again')) };
-  });
+function raftConfig(peerId: number, { timings, random }: ReplicaEnvironment): RaftConfig {
+  const { appendBytes, inflightAppends, inflightAppendBytes, uncommittedBytes, entryCacheBytes, applyBytes } = LIMITS;
+  return {
+    ...timings,
+    peerId,
+    maxAppendBytes: appendBytes,
+    maxInflightAppends: inflightAppends,
+    maxInflightBytes: inflightAppendBytes,
+    maxUncommittedBytes: uncommittedBytes,
+    entryCacheBytes,
+    maxApplyBytes: applyBytes,
+    random,
+  };
+}
+
+function epochOf({ epoch }: mraft.IRequest): Epoch {
+  return { version: epoch?.version ?? 0, confVersion: epoch?.confVersion ?? 0 };
 }
