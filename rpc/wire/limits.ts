@@ -189,6 +189,8 @@ export const LIMITS = {
   clientLateRequests: 4096,
   /** Requests of the JSON service that one node works on at once. */
   serviceRequests: 1024,
+  /** Regions in one answer to a question for routes; more come in further pages. */
+  routesPageBytes: 512 * KIB,
   /** Regions in one client's route cache. */
   clientRoutes: 100_000,
 
