@@ -57,10 +57,16 @@ export class Admin {
    * @throws Unavailable when no node answers
    */
   async regions({ system = false } = {}): Promise<RegionRoute[]> {
-    const [answer] = await this.#ask('routes', encode(mraft.RoutesRequest, { cluster: this.#cluster }), 1);
-    const { regions, error } = decode(mraft.RoutesResponse, answer as Uint8Array);
-    if (error) throw fromWireError(error);
-    return (regions ?? [])
+    const regions: mraft.IRegion[] = [];
+    let fromKey = new Uint8Array(0);
+    do {
+      const [answer] = await this.#ask('routes', encode(mraft.RoutesRequest, { cluster: this.#cluster, fromKey }), 1);
+      const page = decode(mraft.RoutesResponse, answer as Uint8Array);
+      if (page.error) throw fromWireError(page.error);
+      regions.push(...page.regions);
+      fromKey = Uint8Array.from(page.nextKey);
+    } while (fromKey.length > 0);
+    return regions
       .map((wire) => ({ ...fromWireRegion(wire), leaderNodeId: wire.leaderNodeId ?? 0 }))
       .filter((region) => system || region.regionId > LAST_SYSTEM_REGION_ID)
       .sort((a, b) => Buffer.compare(a.startKey, b.startKey) || a.regionId - b.regionId);

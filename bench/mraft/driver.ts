@@ -70,7 +70,7 @@ export class MraftDriver implements Driver {
   /** What placement does to a fresh cluster is no part of what is measured. */
   private async settle(admin: Admin): Promise<void> {
     if (this.options.keepsRegions) await new PlacementHand(admin).pauseSchedulers(['split', 'merge'], ASK_TIMEOUT_MS);
-    await untilLeadersAreSpread(admin, this.nodeCount);
+    await untilLeadersAreSpread(admin, { nodes: this.nodeCount, regions: this.options.regions });
   }
 
   async connect(): Promise<Session> {

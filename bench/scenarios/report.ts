@@ -14,7 +14,7 @@ export function formatSplit(report: SplitReport): string {
   const { request, windows, series, calls, regionsBefore, served } = report;
   const load = request.concurrency === 0 ? 'no load' : `${count(request.concurrency)} callers, closed loop, puts`;
   return [
-    `cluster    3 nodes, ${request.workers} worker each, ${regionsBefore} regions at first; placement splits and merges nothing by itself`,
+    `cluster    3 nodes, ${request.workers} worker each, ${regionsBefore} regions at first; placement splits and merges nothing by itself${report.leadersWereEven ? '' : '; its leaders were not even when the load began'}`,
     `load       ${load} with a deadline of ${request.timeoutMs} ms; ${request.valueBytes}-byte values, ${count(request.records)} keys`,
     ...(series ? [`splits     ${splitsText(series)}`] : []),
     `calls      ${count(calls)}; errors: ${errorsText(report)}`,

@@ -61,6 +61,8 @@ export interface SplitReport {
   readonly errorMessages: Readonly<Record<string, string>>;
   readonly abandoned: number;
   readonly regionsBefore: number;
+  /** Whether placement had spread the leaders of the fresh cluster before the load began. */
+  readonly leadersWereEven: boolean;
   /** As placement knows the regions at the end, and as a node tells clients. */
   readonly placementTiling: Tiling;
   readonly routesTiling: Tiling;
@@ -94,7 +96,11 @@ export function runSplit(request: SplitRequest, hooks: ScenarioHooks): Promise<S
 async function perform(stage: Stage, request: SplitRequest, hooks: ScenarioHooks): Promise<SplitReport> {
   const hand = new PlacementHand(stage.admin, hooks.signal);
   await hand.pauseSchedulers(PAUSED, ASK_TIMEOUT_MS);
-  await untilLeadersAreSpread(stage.admin, NODES, hooks.signal);
+  const leadersWereEven = await untilLeadersAreSpread(
+    stage.admin,
+    { nodes: NODES, regions: request.regions },
+    hooks.signal,
+  );
   const before = await hand.allRegions(ASK_TIMEOUT_MS);
   const splitter = new Splitter(hand, before, request, hooks);
   const load = putLoad(stage, request);
@@ -113,7 +119,17 @@ async function perform(stage: Stage, request: SplitRequest, hooks: ScenarioHooks
   hooks.signal.throwIfAborted();
   const end = await inspect(stage, hand, hooks);
   const { calls, errors, errorMessages } = load;
-  const report = { request, windows, series, calls, errors, errorMessages, abandoned, regionsBefore: before.length };
+  const report = {
+    request,
+    windows,
+    series,
+    calls,
+    errors,
+    errorMessages,
+    abandoned,
+    regionsBefore: before.length,
+    leadersWereEven,
+  };
   return {
     ...report,
     ...end,

@@ -9,7 +9,8 @@ import type { ReplicaStatus } from '../region/replica.ts';
 
 export interface AdminAnswers {
   readonly cluster: string;
-  routes(): mraft.IRoutesResponse;
+  /** A page of the routes, from the region that holds the key on. */
+  routes(fromKey: Uint8Array): mraft.IRoutesResponse;
   status(): Promise<object>;
   /** Undefined: no replica of it here. */
   region(regionId: number): Promise<ReplicaStatus | undefined>;
@@ -46,11 +47,11 @@ function parseRegionId(question: string): number {
 
 function answerRoutes(answers: AdminAnswers, question: Uint8Array): Uint8Array {
   try {
-    const { cluster } = decode(mraft.RoutesRequest, question);
+    const { cluster, fromKey } = decode(mraft.RoutesRequest, question);
     if (cluster !== answers.cluster) {
       throw new ClusterMismatch(`this is cluster ${answers.cluster}, the request is for another`, { field: 'cluster' });
     }
-    return encode(mraft.RoutesResponse, answers.routes());
+    return encode(mraft.RoutesResponse, answers.routes(fromKey));
   } catch (error) {
     return encode(mraft.RoutesResponse, { error: toWireError(error) });
   }

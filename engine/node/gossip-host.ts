@@ -13,8 +13,8 @@ import type { KnownRoute, RouteTable } from './route-table.ts';
 
 const TICK_MS = 250;
 /** So many ticks between two words of a node that it is there. */
-const ALIVE_TICKS = 8;
-const ANTI_ENTROPY_TICKS = 8;
+const ALIVE_TICKS = 20;
+const ANTI_ENTROPY_TICKS = 16;
 /** A node that left says nothing that is newer than this. */
 const LEFT = [Number.MAX_SAFE_INTEGER, 0, 0] as const;
 

@@ -29,8 +29,8 @@ import {
   type RegionRecord,
 } from '../store/region-records.ts';
 
-/** One attempt at the target's leader, which waits for its quorum. */
-const COMMIT_TIMEOUT_MS = 5_000;
+/** One attempt at the target's leader, which waits for its quorum; another one meanwhile does no harm. */
+const COMMIT_TIMEOUT_MS = 1_000;
 const LOOK_TIMEOUT_MS = 1_000;
 /** Between two attempts of one step, and how many there are: a new leader may be on its way. */
 const PAUSE_MS = 20;
@@ -87,7 +87,7 @@ export class MergeDriver {
     try {
       const command = { prepareMerge: { target: toWireRegion(target) } };
       await this.#options.changeRegion(regionId, source.epoch, { kind: 'admin', command });
-      await withDeadline(outcome, `region ${regionId} is still being merged`);
+      await withDeadline(outcome, MERGE_TIMEOUT_MS, `region ${regionId} is still being merged`);
     } finally {
       this.#waiters.delete(regionId);
     }
@@ -134,7 +134,11 @@ export class MergeDriver {
 
   async #commitAt(nodeId: number, target: Region, mergeBytes: Uint8Array): Promise<void> {
     const { cluster, calls } = this.#options;
-    if (nodeId === this.#options.nodeId) return this.#commit(target.regionId, target.epoch, mergeBytes);
+    if (nodeId === this.#options.nodeId) {
+      const committed = this.#commit(target.regionId, target.epoch, mergeBytes);
+      committed.catch(() => {});
+      return withDeadline(committed, COMMIT_TIMEOUT_MS, `region ${target.regionId} takes long to commit a merge`);
+    }
     const question = { targetId: target.regionId, epoch: target.epoch, merge: toBase64(mergeBytes) };
     await calls.ask(subjects.node(cluster, nodeId, 'commitMerge'), question, COMMIT_TIMEOUT_MS);
   }
@@ -217,9 +221,9 @@ export class MergeDriver {
   }
 }
 
-function withDeadline<T>(promise: Promise<T>, message: string): Promise<T> {
+function withDeadline<T>(promise: Promise<T>, timeoutMs: number, message: string): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new DeadlineExceeded(message)), MERGE_TIMEOUT_MS);
+    const timer = setTimeout(() => reject(new DeadlineExceeded(message)), timeoutMs);
     promise.then(resolve, reject).finally(() => clearTimeout(timer));
   });
 }

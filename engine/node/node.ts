@@ -202,7 +202,7 @@ export class Node {
     if (!this.#link) return;
     serveAdmin(this.#link, {
       cluster,
-      routes: () => this.#routes.toWire(),
+      routes: (fromKey) => this.#routes.pageToWire(fromKey, LIMITS.routesPageBytes),
       status: () => this.status(),
       region: (regionId) => this.regionStatus(regionId),
     });

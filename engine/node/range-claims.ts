@@ -31,7 +31,8 @@ export class ClaimKeeper {
     const { conflicts } = ledger.claim(region);
     for (const regionId of conflicts) {
       const merged = absorbed.find((one) => one.regionId === regionId);
-      const isUnneeded = merged && canDestroyAbsorbed(region.regionId, merged, loadRegionRecord(store, merged.targetId));
+      const isUnneeded =
+        merged && canDestroyAbsorbed(region.regionId, merged, loadRegionRecord(store, merged.targetId));
       if (isUnneeded) post(workerOf(regionId), { kind: 'destroyRegion', regionId });
     }
     post(worker, { kind: 'claimed', id, isGranted: conflicts.length === 0 });

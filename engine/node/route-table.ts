@@ -154,10 +154,26 @@ export class RouteTable {
   /** What clients are told: all regions, those of the system too, which they pass over; or only the latter. */
   toWire(which: 'all' | 'system' = 'all'): mraft.IRoutesResponse {
     const routes = [...this.#routes.values()];
-    const wanted = which === 'all' ? routes : routes.filter(({ region }) => region.regionId <= LAST_SYSTEM_REGION_ID);
+    return this.#wire(which === 'all' ? routes : routes.filter(isOfSystem));
+  }
+
+  /** The same in pages that fit a frame: from the region that holds `fromKey` on, the first page with those of the system. */
+  pageToWire(fromKey: Uint8Array, maxBytes: number): mraft.IRoutesResponse {
+    const page = fromKey.length === 0 ? [...this.#routes.values()].filter(isOfSystem) : [];
+    let sizeBytes = 0;
+    for (let at = this.#firstReaching(fromKey); at < this.#ordered.length; at++) {
+      const route = this.#ordered[at]!;
+      sizeBytes += wireBytes(route.region);
+      if (sizeBytes > maxBytes) return { ...this.#wire(page), nextKey: route.region.startKey };
+      page.push(route);
+    }
+    return this.#wire(page);
+  }
+
+  #wire(routes: readonly KnownRoute[]): mraft.IRoutesResponse {
     return {
       fromNode: this.#nodeId,
-      regions: wanted.map((route) => toWireRegion(route.region, route.leaderNodeId)),
+      regions: routes.map((route) => toWireRegion(route.region, route.leaderNodeId)),
       nodes: [...this.#workers].map(([nodeId, workers]) => ({ nodeId, workers })),
     };
   }
@@ -166,4 +182,13 @@ export class RouteTable {
 /** Ranges change with the version only: of two regions in one place the one of the lower version is gone. */
 function isNewerVersion(a: Region, b: Region): boolean {
   return a.epoch.version > b.epoch.version;
+}
+
+function isOfSystem({ region }: KnownRoute): boolean {
+  return region.regionId <= LAST_SYSTEM_REGION_ID;
+}
+
+/** What a region takes on the wire, at most. */
+function wireBytes({ startKey, endKey, peers }: Region): number {
+  return startKey.length + endKey.length + 24 * peers.length + 64;
 }

@@ -82,7 +82,10 @@ export interface SplitWish {
   readonly splitKey?: Uint8Array;
 }
 
-/** What a leader says of its region: at once after a change (leader, descriptor, wish), and now and then. */
+/**
+ * What a leader says of its region: at once after a change (leader, descriptor, a peer that caught up or stopped answering, wish),
+ * and again now and then, because a report may be lost.
+ */
 export interface RegionReport {
   readonly region: Region;
   /** In which the sender leads. */

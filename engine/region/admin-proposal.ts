@@ -1,13 +1,13 @@
 /** What a leader checks, and fills in, before it proposes an admin command. What is checked here is checked again when it is applied. */
 
 import type { mraft } from '../../rpc/wire/codec.ts';
-import { ChangeRefused, RegionChanging, RegionMerging } from '../../rpc/wire/errors.ts';
+import { ChangeRefused, EpochNotMatch, RegionChanging, RegionMerging } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
-import { fromWireRegion } from '../../rpc/wire/region.ts';
+import { fromWireRegion, isNewerEpoch, type Region } from '../../rpc/wire/region.ts';
 import type { Entry, RaftStatus } from '../raft/index.ts';
 import type { RegionLog } from '../store/log-store.ts';
 import type { Store } from '../store/port.ts';
-import { loadRegionRecord, loadTombstone } from '../store/region-records.ts';
+import { loadRegionRecord, loadTombstone, type RegionRecord } from '../store/region-records.ts';
 import { commitMerge } from './commit-merge.ts';
 import { checkCarriedEntries, checkMerge, minIndexOf } from './merge.ts';
 import type { RegionState } from './region-state.ts';
@@ -47,9 +47,11 @@ function checkSplit(wire: mraft.ISplit, { state, store }: Proposer): void {
 }
 
 /** Every peer of the source must be able to come to its end with what travels along. */
-function prepareMerge(wire: mraft.IPrepareMerge, { state, log, status }: Proposer): mraft.IPrepareMerge {
+function prepareMerge(wire: mraft.IPrepareMerge, { state, store, log, status }: Proposer): mraft.IPrepareMerge {
   const { region } = state;
-  checkMerge(region, fromWireRegion(wire.target ?? {}));
+  const target = fromWireRegion(wire.target ?? {});
+  checkMerge(region, target);
+  checkTarget(target, loadRegionRecord(store, target.regionId));
   const matches = status.progress.map((peer) => ({
     peerId: peer.peerId,
     inStep: peer.peerId === status.peerId || (peer.state === 'replicate' && peer.recentlyActive),
@@ -62,6 +64,17 @@ function prepareMerge(wire: mraft.IPrepareMerge, { state, log, status }: Propose
   }
   checkCarriedEntries(region, entriesBehind(log, minIndex, status.lastIndex));
   return { target: wire.target!, minIndex };
+}
+
+/** A target that is known to have changed would only let the source stop for nothing. */
+function checkTarget(target: Region, own: RegionRecord | undefined): void {
+  const { regionId } = target;
+  if (own && isNewerEpoch(own.region.epoch, target.epoch)) {
+    throw new EpochNotMatch(`region ${regionId} has changed since the merge into it was asked for`, { regionId });
+  }
+  if (own?.phase === 'merging') {
+    throw new RegionMerging(`region ${regionId} is being merged into its neighbour`, { regionId });
+  }
 }
 
 /** Up to a little more than what may travel along. */

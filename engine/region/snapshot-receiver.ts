@@ -156,7 +156,7 @@ export class SnapshotReceiver {
     this.heardMs = nowMs;
     const { sequence } = chunk;
     if (sequence < this.#expected) return 'repeated';
-    if (sequence > this.#expected || this.#expected - this.#toStage >= 2 * LIMITS.snapshotWindowChunks) {
+    if (sequence > this.#expected || this.#expected - this.#toStage > LIMITS.snapshotWindowChunks) {
       return 'outOfOrder';
     }
     if (!isIntact(this.name.snapshotId, chunk)) return 'corrupt';

@@ -59,14 +59,14 @@ export class SnapshotSender {
     return this.#source.readBytes;
   }
 
-  /** Whether `read` would do something. */
-  get wantsRead(): boolean {
-    return this.#outcome === undefined && !this.#isRead && this.#slots.length < LIMITS.snapshotWindowChunks;
+  /** Whether `read` would do something, with a window of so many chunks. */
+  wantsRead(window: number = LIMITS.snapshotWindowChunks): boolean {
+    return this.#outcome === undefined && !this.#isRead && this.#slots.length < window;
   }
 
   /** Reads one chunk of the region. Answers its size; 0: the window is full, or all is read. */
-  read(): number {
-    if (!this.wantsRead) return 0;
+  read(window?: number): number {
+    if (!this.wantsRead(window)) return 0;
     const body = this.#source.next();
     if (body === undefined) {
       this.#isRead = true;

@@ -160,7 +160,7 @@ export class IncomingSnapshots {
       this.#host.acknowledge(head);
       return this.#ack(regionId, name, INSTALLED);
     }
-    if (admission !== 'wanted') throw admission;
+    if (admission !== 'wanted') return this.#abort(regionId, name, admission);
     if (other) this.#drop(regionId);
     if (this.#incoming.size >= this.#around.limits.received) {
       throw new SnapshotRefused('this node receives as many snapshots as it may', { regionId });

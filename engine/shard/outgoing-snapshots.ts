@@ -85,10 +85,16 @@ export class OutgoingSnapshots {
     }
   }
 
+  /** Of each snapshot. */
+  get #window(): number {
+    return Math.max(1, Math.floor(LIMITS.snapshotWindowChunks / this.#sending.size));
+  }
+
   /** Whether a turn would send or read something. */
   get hasWork(): boolean {
     if (this.#isHeldUp) return false;
-    for (const { sender } of this.#sending.values()) if (sender.wantsRead || sender.peek()) return true;
+    const window = this.#window;
+    for (const { sender } of this.#sending.values()) if (sender.wantsRead(window) || sender.peek()) return true;
     return false;
   }
 
@@ -98,7 +104,7 @@ export class OutgoingSnapshots {
     for (const outgoing of [...this.#sending.values()]) {
       if (!this.#budget.isOpen(nowMs)) this.#isHeldUp = true;
       if (this.#isHeldUp) return;
-      this.#budget.spend(outgoing.sender.read());
+      this.#budget.spend(outgoing.sender.read(this.#window));
       this.#sendReady(outgoing, nowMs);
       // The next turn begins with another.
       this.#sending.delete(outgoing.sender.snapshotId);

@@ -688,10 +688,16 @@ export class Shard {
       else if (this.#isHome(message.regionId)) this.#onUnknownRegion(message, fromNode);
       else misdirected = this.#misdirect(misdirected, message.regionId, message);
     }
-    for (const notice of frame.notices) this.#onNotice(notice, fromNode);
-    for (const [worker, messages] of misdirected ?? []) {
-      const bytes = encode(mraft.PeerFrame, Object.assign(frame, { messages }));
-      this.#env.transport.forwardPeerFrame(worker, bytes, fromNode);
+    let notices: Map<number, mraft.IRegionNotice[]> | undefined;
+    for (const notice of frame.notices) {
+      const regionId = notice.region?.regionId ?? 0;
+      if (this.#replicas.has(regionId) || this.#isHome(regionId)) this.#onNotice(notice, fromNode);
+      else notices = this.#misdirect(notices, regionId, notice);
+    }
+    for (const worker of new Set([...(misdirected?.keys() ?? []), ...(notices?.keys() ?? [])])) {
+      const theirs = { messages: misdirected?.get(worker) ?? [], notices: notices?.get(worker) ?? [] };
+      // Its head goes along: that worker learns from it who the sender is now, and how many workers it has.
+      this.#env.transport.forwardPeerFrame(worker, encode(mraft.PeerFrame, { ...frame, ...theirs }), fromNode);
     }
   }
 

@@ -11,6 +11,8 @@ import { subjects } from '../wire/subjects.ts';
 import type { ClientTransport } from './transport.ts';
 
 const NO_RESPONDERS = 503;
+/** Of the routes; each has hundreds of regions at least. */
+const MOST_PAGES = 1_000;
 
 interface RoutesQuestion {
   resolve(response: mraft.IRoutesResponse): void;
@@ -60,7 +62,19 @@ export class NatsTransport implements ClientTransport {
     else this.onResponse(data);
   }
 
+  /** All pages of the routes, each perhaps of another node: what is newer wins where they overlap. */
   async fetchRoutes(timeoutMs: number): Promise<mraft.IRoutesResponse> {
+    const response = await this.#fetchPage(new Uint8Array(0), timeoutMs);
+    let { nextKey } = response;
+    for (let pages = 1; nextKey && nextKey.length > 0 && pages < MOST_PAGES; pages++) {
+      const page = await this.#fetchPage(nextKey, timeoutMs);
+      response.regions = [...(response.regions ?? []), ...(page.regions ?? [])];
+      nextKey = page.nextKey;
+    }
+    return response;
+  }
+
+  async #fetchPage(fromKey: Uint8Array, timeoutMs: number): Promise<mraft.IRoutesResponse> {
     const id = String(this.#nextQuestion++);
     let timer: NodeJS.Timeout | undefined;
     try {
@@ -68,7 +82,7 @@ export class NatsTransport implements ClientTransport {
         this.#questions.set(id, { resolve, reject });
         const silent = `no node of cluster "${this.#cluster}" answered within ${timeoutMs} ms`;
         timer = setTimeout(() => reject(new Unavailable(silent)), timeoutMs);
-        const question = encode(mraft.RoutesRequest, { cluster: this.#cluster });
+        const question = encode(mraft.RoutesRequest, { cluster: this.#cluster, fromKey });
         const subject = subjects.admin(this.#cluster, 'routes');
         if (!this.#link.publish(subject, question, `${this.#inbox}.routes.${id}`)) {
           reject(new Unavailable('there is no connection to the broker'));

@@ -117,8 +117,8 @@ export const LIMITS = {
   /** Keys and values of one chunk; one entry may pass it alone. Below `frameTargetBytes`, as a frame adds to it. */
   snapshotChunkBytes: 192 * KIB,
   snapshotChunkEntries: 8192,
-  /** Chunks of one snapshot that are sent and not acknowledged. */
-  snapshotWindowChunks: 8,
+  /** Chunks that one worker has sent and that are not acknowledged; its snapshots share them. Below `socketBacklogBytes`. */
+  snapshotWindowChunks: 48,
   /** Snapshots that one node sends at once, and receives at once; divided among its workers, each has one at least. */
   snapshotsSent: 4,
   snapshotsReceived: 4,
@@ -189,6 +189,8 @@ export const LIMITS = {
   clientLateRequests: 4096,
   /** Requests of the JSON service that one node works on at once. */
   serviceRequests: 1024,
+  /** Regions in one answer to a question for routes; more come in further pages. */
+  routesPageBytes: 512 * KIB,
   /** Regions in one client's route cache. */
   clientRoutes: 100_000,
 

@@ -2,6 +2,7 @@
 
 import { assert, suite } from '../harness.ts';
 import { RouteTable } from '../../engine/node/route-table.ts';
+import { encode, mraft } from '../../rpc/wire/codec.ts';
 import type { Region } from '../../rpc/wire/region.ts';
 
 const test = suite('route table');
@@ -106,5 +107,25 @@ test('workers of a node are remembered once they are heard, and peers make nodes
   assert.equal(
     table.nodes.sort((a, b) => a - b),
     [1, 2],
+  );
+});
+
+test('pages of the routes fit a frame, overlap nowhere and leave nothing out', () => {
+  const key = (at: number): string => String(at).padStart(6, '0');
+  table.learn(region(1, '', ''));
+  for (let at = 0; at < 3_000; at++)
+    table.learn(region(at + 2, at === 0 ? '' : key(at), at === 2_999 ? '' : key(at + 1)));
+  const ids: number[] = [];
+  let pages = 0;
+  for (let fromKey: Uint8Array = new Uint8Array(0); pages === 0 || fromKey.length > 0; pages++) {
+    const page = table.pageToWire(fromKey, 32 * 1024);
+    assert.ok(encode(mraft.RoutesResponse, page).length < 40 * 1024);
+    ids.push(...(page.regions ?? []).map((wire) => wire.regionId ?? 0));
+    fromKey = page.nextKey ?? new Uint8Array(0);
+  }
+  assert.ok(pages > 5);
+  assert.equal(
+    ids.sort((a, b) => a - b),
+    Array.from({ length: 3_001 }, (_, at) => at + 1),
   );
 });

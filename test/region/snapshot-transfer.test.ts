@@ -21,7 +21,7 @@ function senderOf(store: MemoryStore, codec: BodyCodec = PLAIN_CODEC): SnapshotS
 }
 
 function readAll(sender: SnapshotSender): void {
-  while (sender.wantsRead) sender.read();
+  while (sender.wantsRead()) sender.read();
 }
 
 /** Everything that may leave now. */
@@ -81,7 +81,7 @@ test('an empty region is a head, and a tail', () => {
 });
 
 test('no more than a window is sent before something is acknowledged', () => {
-  const sender = senderOf(sourceStore(50_000));
+  const sender = senderOf(sourceStore(500, 200 * 1024));
   assert.is(takeAll(sender, 0).length, LIMITS.snapshotWindowChunks);
   sender.onAck({ next: 3, resend: false, stage: mraft.SnapshotStage.RECEIVING }, 1);
   assert.is(takeAll(sender, 1).length, 3);
@@ -231,7 +231,7 @@ test('a receiver that falls silent, or has lost what it had, is given up', () =>
 });
 
 test('an acknowledgement of what was never sent is nothing', () => {
-  const sender = senderOf(sourceStore(20_000));
+  const sender = senderOf(sourceStore(200, 200 * 1024));
   takeAll(sender, 0);
   sender.onAck({ next: 1_000, resend: false, stage: mraft.SnapshotStage.RECEIVING }, 1);
   assert.is(takeAll(sender, 1).length, 0);

@@ -323,13 +323,37 @@ test('a source goes on when its target has changed meanwhile, and nothing that i
 test('two regions that prepare to be merged into each other both go on', () => {
   const cluster = parted();
   const [left, right] = [cluster.region(LEFT), cluster.region(RIGHT)];
-  assert.is(cluster.administer(RIGHT, { prepareMerge: { target: toWireRegion(left) } }), 'done');
-  assert.is(cluster.administer(LEFT, { prepareMerge: { target: toWireRegion(right) } }), 'done');
+  const outcomes: string[] = [];
+  const ask = (source: Region, target: Region): void => {
+    const change = { kind: 'admin', command: { prepareMerge: { target: toWireRegion(target) } } } as const;
+    cluster.elect(source.regionId).shard.changeRegion(source.regionId, source.epoch, change, (error) => {
+      outcomes.push(error?.code ?? 'done');
+    });
+  };
+  // Before either knows of the other.
+  ask(right, left);
+  ask(left, right);
+  cluster.settle();
+  assert.equal(outcomes, ['done', 'done']);
   finish(cluster);
   assertAlike(cluster);
   assert.equal([read(cluster, 'a'), read(cluster, 'x')], ['left', 'right']);
   put(cluster, 'x', 'new', 30);
   assert.is(read(cluster, 'x'), 'new');
+});
+
+test('a merge into a region that is known to have changed, or to be merged itself, does not begin', () => {
+  const cluster = parted();
+  const left = cluster.region(LEFT);
+  cluster.administer(LEFT, splitAt('c', 4));
+  cluster.pass(300);
+  const stale = { prepareMerge: { target: toWireRegion({ ...left, startKey: text('c') }) } };
+  assert.is(cluster.administer(RIGHT, stale), 'EpochNotMatch');
+  assert.is(prepare(cluster, 4, LEFT), 'done');
+  const target = { ...cluster.region(4) };
+  assert.is(cluster.administer(RIGHT, { prepareMerge: { target: toWireRegion(target) } }), 'RegionMerging');
+  finish(cluster);
+  assertAlike(cluster, ['2:-m normal', '3:m- normal']);
 });
 
 test('a commit of a merge that comes late, after the source went on, takes no effect', () => {

@@ -24,10 +24,13 @@ function checkMessage(
   { durableHardState: durable, durableLog }: ReplicaImage,
   report: (check: string, message: string) => void,
 ): void {
-  const { kind, term, reject, from, to, index } = wire;
+  const { kind, term, reject, from, to, index, context } = wire;
   // They promise nothing: the term is one that nobody has entered yet, or, of a question, one that others told.
   const { PRE_VOTE, PRE_VOTE_RESPONSE, READ_INDEX } = MessageKind;
   if (kind === PRE_VOTE || kind === PRE_VOTE_RESPONSE || kind === READ_INDEX) return;
+  // The word of a node whose replica is not open yet: it is of no round, so it counts for no quorum and no lease.
+  const isOfNobody = kind === MessageKind.HEARTBEAT_RESPONSE || (kind === MessageKind.APPEND_RESPONSE && reject);
+  if (isOfNobody && context === 0) return;
   const where = (): string => `node ${nodeId}, region ${wire.regionId}, ${MessageKind[kind]} of term ${term}`;
   const votesFor = kind === MessageKind.VOTE ? from : kind === MessageKind.VOTE_RESPONSE && !reject ? to : 0;
   if (votesFor !== 0 && !isKept(durable, term, votesFor)) {

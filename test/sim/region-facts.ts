@@ -61,6 +61,7 @@ export class RegionFacts {
   readonly #records = new Map<number, string>();
   /** In the order of their epochs. */
   readonly #descriptors: Region[];
+  #newestPhase: RegionRecord['phase'] = 'normal';
   readonly #report: Report;
 
   constructor(region: Region, originIndex: number, report: Report) {
@@ -87,8 +88,16 @@ export class RegionFacts {
 
   // --- descriptors ---------------------------------------------------------------------------------------------------
 
-  /** A replica has applied up to a descriptor. */
-  learn(region: Region, where: string): void {
+  /** Another region has taken its range over: only who stopped for it can be taken over, and nobody goes on behind it. */
+  endBy(where: string): void {
+    if (!this.isOver && this.#newestPhase !== 'merging') {
+      this.#report('only who prepared is merged', `${where}: ${describeRegion(this.newest)} is ${this.#newestPhase}`);
+    }
+    this.isOver = true;
+  }
+
+  /** A replica has applied up to a record. */
+  learn({ region, phase }: RegionRecord, where: string): void {
     const at = this.#descriptors.findIndex((known) => !isNewerEpoch(region.epoch, known.epoch));
     const known = this.#descriptors[at];
     if (known && sameEpoch(known.epoch, region.epoch)) {
@@ -114,7 +123,9 @@ export class RegionFacts {
         `${where}: ${describeRegion(before)} became ${describeRegion(region)}`,
       );
     }
+    if (this.isOver) this.#report('a region that was merged goes on', `${where}: ${describeRegion(region)}`);
     this.#descriptors.push(region);
+    this.#newestPhase = phase;
   }
 
   /** Every replica has the same record at the same index. */

@@ -171,10 +171,9 @@ export class WriteCheck {
 
   #learn(image: ReplicaImage): void {
     const { regions } = this.#cluster;
-    regions.get(image.regionId)!.learn(image.record.region, image.where);
+    regions.get(image.regionId)!.learn(image.record, image.where);
     for (const { regionId } of image.record.absorbed) {
-      const absorbed = regions.get(regionId);
-      if (absorbed) absorbed.isOver = true;
+      regions.get(regionId)?.endBy(image.where);
     }
   }
 
