@@ -1,7 +1,7 @@
 /** One replica's consensus: see index.ts for the contract with its driver. */
 
 import { invariant } from '../../rpc/wire/errors.ts';
-import { Campaign } from './campaign.ts';
+import { Campaign, yieldsTo } from './campaign.ts';
 import type { CampaignKind } from './campaign.ts';
 import { acceptAppend, acceptSnapshot, learnCommit } from './follower.ts';
 import { Leadership } from './leadership.ts';
@@ -507,10 +507,8 @@ export class RaftNode {
     if (!message.transfer && (this.leadership !== undefined || now < this.promisedUntilMs)) return;
     if (kind === 'vote' && term > this.termValue) this.becomeFollower(term, 0);
     const rivals = kind === 'preVote' && this.roleValue === 'preCandidate' && term === this.termValue + 1;
-    if (rivals && !this.yieldsTo(message)) {
-      this.answerVote(message, false);
-      return;
-    }
+    if (rivals && !yieldsTo(message, this.log, this.peerId)) return this.answerVote(message, false);
+    if (rivals) this.becomeFollower(this.termValue, 0);
     const free = this.vote === from || (this.vote === 0 && this.leaderId === 0) || term > this.termValue;
     const granted = free && this.log.isUpToDate(message.index, message.logTerm);
     if (granted && kind === 'vote') {
@@ -518,18 +516,6 @@ export class RaftNode {
       this.resetElectionTimer();
     }
     this.answerVote(message, granted);
-  }
-
-  /**
-   * Two peers that ask for pre-votes at the same time would get them both, and then share the votes. The one with the
-   * longer log goes on, or the higher id, and the other waits once more.
-   */
-  private yieldsTo(message: RaftMessage): boolean {
-    const { lastIndex, lastTerm } = this.log;
-    const equal = message.index === lastIndex && message.logTerm === lastTerm;
-    const yields = equal ? message.from > this.peerId : this.log.isUpToDate(message.index, message.logTerm);
-    if (yields) this.becomeFollower(this.termValue, 0);
-    return yields;
   }
 
   private answerVote(request: RaftMessage, granted: boolean): void {

@@ -3,6 +3,8 @@
  * and lets the leaders tell what they found.
  */
 
+import { StorageFailure } from '../../rpc/wire/errors.ts';
+import type { Difference } from '../region/consistency.ts';
 import type { Replica } from '../region/replica.ts';
 
 /** Pages of LIMITS.hashPageBytes that one tick hashes, over all checks: some five per cent of a worker's time. */
@@ -81,4 +83,15 @@ export class ConsistencyChecks {
     replica.change(replica.region.epoch, { kind: 'admin', command }, nowMs, () => {});
     this.#ports.touch(replica);
   }
+}
+
+/** What is to be said, loudly, when a replica's data is not its leader's. */
+export function differenceError(regionId: number, { what, after, upTo }: Difference, index: number): StorageFailure {
+  const where = what === 'state' ? 'its descriptor or sessions' : `keys behind ${hex(after)} up to ${hex(upTo)}`;
+  return new StorageFailure(`region ${regionId} differs from its leader at entry ${index}: ${where}`, { regionId });
+}
+
+/** A key as people can read it in a report. */
+function hex(key: Uint8Array): string {
+  return key.length === 0 ? '(its end)' : Buffer.from(key).toString('hex');
 }

@@ -294,12 +294,7 @@ export function drawConfig(seed: number, profile: Profile): SimConfig {
   return isChanging ? { ...config, ...drawRoom(changes, electionTimeoutMs) } : config;
 }
 
-function drawChanges(
-  faults: Record<Fault, number>,
-  profile: Profile,
-  random: Random,
-  electionTimeoutMs: number,
-): void {
+function drawChanges(faults: Record<Fault, number>, profile: Profile, random: Random, electionTimeoutMs: number): void {
   for (const [at, [fault, draw]] of (Object.entries(changesOf(profile)) as [Fault, Draw][]).entries()) {
     const isOn = random.chance(0.7);
     const value = draw(random, electionTimeoutMs);

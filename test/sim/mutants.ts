@@ -34,7 +34,7 @@ const DURABILITY: readonly Mutant[] = [
     'this.#send(this.#ready.messages);',
     'this.#send(this.#ready.messages); this.#send(this.#ready.durableMessages);',
   ),
-  mutant('does not sync', 'engine/shard/shard.js', 'write(batch, { sync });', 'write(batch, { sync: false });'),
+  mutant('does not sync', 'engine/shard/turn.js', 'write(batch, { sync });', 'write(batch, { sync: false });'),
   mutant(
     'forgets its vote',
     `${RAFT}/raft-node.js`,
@@ -80,7 +80,7 @@ const DURABILITY: readonly Mutant[] = [
     "if (error instanceof DiskFull || error.code === 'StorageFailure')",
     'disk',
   ),
-  mutant('drops the turn that met a full disk', 'engine/shard/shard.js', 'this.#stalled = open;', '', 'disk'),
+  mutant('drops the turn that met a full disk', 'engine/shard/turn.js', 'this.#stalled = open;', '', 'disk'),
   mutant(
     'takes a range delete for done that met a full disk',
     'engine/region/applier.js',
@@ -309,9 +309,9 @@ const LOSSES: readonly Mutant[] = [
   },
   mutant(
     'passes the fence before the sync',
-    'engine/shard/shard.js',
-    'this.#env.fence?.addMark(batch);',
-    '(this.#env.fence?.addMark(batch), this.#env.fence?.pass());',
+    'engine/shard/turn.js',
+    'fence?.addMark(batch);',
+    '(fence?.addMark(batch), fence?.pass());',
   ),
   mutant(
     'marks only the batches of a vote',

@@ -116,7 +116,6 @@ export class VirtualWorker implements Turn {
     );
     this.shard.openOwnRegions();
     this.#loop.start();
-    this.#giveBackLater();
   }
 
   get isDead(): boolean {
@@ -237,15 +236,6 @@ export class VirtualWorker implements Turn {
     this.#timers.push(timer);
     this.#passAt(this.process.clock.trueAt(timer.dueLocalMs));
     return () => void (this.#timers = this.#timers.filter((other) => other !== timer));
-  }
-
-  /** As the worker thread does, every now and then. */
-  #giveBackLater(): void {
-    this.#after(this.#world.config.electionTimeoutMs * 2, () => {
-      this.shard.giveBackLeaders(2);
-      this.#loop.wake();
-      this.#giveBackLater();
-    });
   }
 
   *unread(beforeMs: number): Generator<Uint8Array> {

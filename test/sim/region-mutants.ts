@@ -34,13 +34,7 @@ const MEMBERSHIP: readonly Mutant[] = [
     'votersOutgoing.length > 0 ? [voters, votersOutgoing] : [voters]',
     '[voters]',
   ),
-  mutant(
-    'changes',
-    'learners are counted',
-    'engine/raft/quorum.js',
-    ': [voters];',
-    ': [[...voters, ...learners]];',
-  ),
+  mutant('changes', 'learners are counted', 'engine/raft/quorum.js', ': [voters];', ': [[...voters, ...learners]];'),
   mutant(
     'changes',
     'a peer without a log votes',
@@ -55,11 +49,21 @@ const MEMBERSHIP: readonly Mutant[] = [
     'this.vote !== this.savedVote || this.isChangeToBeTold;',
     'this.vote !== this.savedVote;',
   ),
-  mutant('changes', 'a descriptor is not written', 'engine/region/region-state.js', 'putRegionRecord(batch, record);', ''),
+  mutant(
+    'changes',
+    'a descriptor is not written',
+    'engine/region/region-state.js',
+    'putRegionRecord(batch, record);',
+    '',
+  ),
   {
     name: 'a removed peer comes back by a stale message',
     replacements: [
-      { file: 'engine/shard/shard.js', find: 'tombstone !== undefined && wire.to <= tombstone.peerId', replace: 'false' },
+      {
+        file: 'engine/shard/peer-frames.js',
+        find: 'tombstone !== undefined && wire.to <= tombstone.peerId',
+        replace: 'false',
+      },
       { file: 'engine/shard/snapshot-desk.js', find: 'tombstone && message.to <= tombstone.peerId', replace: 'false' },
     ],
     profile: 'changes',
@@ -123,7 +127,7 @@ const SPLITS: readonly Mutant[] = [
     'regions',
     'an epoch is not compared when a read is served',
     'engine/region/replica.js',
-    'this.#checkSameEpoch(request.epoch);\n            this.#checkPhase();',
+    'checkEpoch(this.state, epoch);\n                checkPhase(this.state);',
     '',
   ),
   mutant(
@@ -146,8 +150,8 @@ const MERGES: readonly Mutant[] = [
   mutant(
     'regions',
     'a region that prepared to be merged goes on serving',
-    'engine/region/replica.js',
-    "if (this.state.phase === 'normal')\n            return;",
+    'engine/region/refusals.js',
+    "if (phase === 'normal')\n        return;",
     'return;',
   ),
   mutant(

@@ -1,0 +1,178 @@
+/**
+ * Frames of other nodes: who may speak, to whom each message is, and what becomes of those for replicas that are not here.
+ * Whatever is wrong with a frame, the sender is no client: it is dropped and counted.
+ */
+
+import { decode, encode, mraft } from '../../rpc/wire/codec.ts';
+import { MalformedRequest, asMraftError, type MraftError } from '../../rpc/wire/errors.ts';
+import { LIMITS } from '../../rpc/wire/limits.ts';
+import { fromWireRegion, isNewerEpoch } from '../../rpc/wire/region.ts';
+import { answerOfNobody } from '../raft/index.ts';
+import type { Replica } from '../region/replica.ts';
+import type { Store } from '../store/port.ts';
+import { loadTombstone } from '../store/region-records.ts';
+import type { Directory } from './directory.ts';
+import type { Merges } from './merges.ts';
+import { Misdirected } from './misdirected.ts';
+import type { Outbox } from './outbox.ts';
+import type { ShardConfig, ShardTransport } from './ports.ts';
+import { fromWireMessage } from './raft-wire.ts';
+import type { Replicas } from './replicas.ts';
+import type { SnapshotDesk } from './snapshot-desk.ts';
+import type { ShardStats } from './stats.ts';
+import { UnknownRegions } from './unknown-regions.ts';
+
+export interface PeerFramesParts {
+  readonly config: ShardConfig;
+  readonly store: Store;
+  readonly replicas: Replicas;
+  readonly directory: Directory;
+  readonly outbox: Outbox;
+  readonly transport: ShardTransport;
+  readonly snapshots: SnapshotDesk;
+  readonly merges: Merges;
+  readonly stats: ShardStats;
+  /** The worker that has the region's slot; undefined: this one. */
+  readonly workerOf: (regionId: number) => number | undefined;
+  /** A node was heard; `isNews`: for the first time, after a restart, or with another number of workers. */
+  readonly onHeard: (nodeId: number, frame: mraft.PeerFrame, isNews: boolean, nowMs: number) => void;
+  /** This peer belongs to the region no longer, as others have applied. */
+  readonly onRemoved: (regionId: number) => void;
+  /** A message broke an invariant of the replica's core. */
+  readonly onBroken: (replica: Replica, error: MraftError) => void;
+}
+
+export class PeerFrames {
+  readonly #parts: PeerFramesParts;
+  readonly #unknown: UnknownRegions;
+
+  constructor(parts: PeerFramesParts) {
+    this.#parts = parts;
+    this.#unknown = new UnknownRegions(parts.config.timings.electionTimeoutMs);
+  }
+
+  /** A PeerFrame that came on the subject of node `fromNode`. */
+  receive(bytes: Uint8Array, fromNode: number, nowMs: number): void {
+    const frame = this.#admit(bytes, fromNode, nowMs);
+    if (!frame) return;
+    this.#parts.stats.peerFramesReceived++;
+    if (frame.snapshot) return this.#onSnapshotStep(frame.snapshot as mraft.SnapshotStep, bytes, fromNode, nowMs);
+    const { replicas, workerOf, stats, transport } = this.#parts;
+    const messages = new Misdirected<mraft.IRaftMessage>();
+    for (const message of frame.messages as mraft.RaftMessage[]) {
+      const replica = replicas.get(message.regionId);
+      const worker = replica ? undefined : workerOf(message.regionId);
+      if (replica) this.#step(replica, message, fromNode, nowMs);
+      else if (worker === undefined) this.#onUnknownRegion(message, fromNode, nowMs);
+      else messages.add(worker, message);
+    }
+    const notices = new Misdirected<mraft.IRegionNotice>();
+    for (const notice of frame.notices) {
+      const regionId = notice.region?.regionId ?? 0;
+      const worker = replicas.get(regionId) ? undefined : workerOf(regionId);
+      if (worker === undefined) this.#onNotice(notice, fromNode);
+      else notices.add(worker, notice);
+    }
+    stats.forwarded += messages.count + notices.count;
+    for (const worker of new Set([...messages.workers, ...notices.workers])) {
+      const theirs = { messages: messages.of(worker), notices: notices.of(worker) };
+      // Its head goes along: that worker learns from it who the sender is now, and how many workers it has.
+      transport.forwardPeerFrame(worker, encode(mraft.PeerFrame, Object.assign(frame, theirs)), fromNode);
+    }
+  }
+
+  /** The frame, if its sender may speak and says who it is. */
+  #admit(bytes: Uint8Array, fromNode: number, nowMs: number): mraft.PeerFrame | undefined {
+    let frame: mraft.PeerFrame;
+    try {
+      frame = decode(mraft.PeerFrame, bytes) as mraft.PeerFrame;
+    } catch {
+      return this.#drop('malformed');
+    }
+    const { cluster, nodeId } = this.#parts.config;
+    if (frame.cluster !== cluster) return this.#drop('otherCluster');
+    if (frame.fromNode !== fromNode || fromNode === nodeId) return this.#drop('otherSender');
+    if (frame.workers < 1 || frame.workers > LIMITS.workersPerNode) return this.#drop('malformed');
+    const standing = this.#parts.directory.note(fromNode, frame);
+    if (standing !== 'current' && standing !== 'changed') return this.#drop(standing);
+    this.#parts.onHeard(fromNode, frame, standing === 'changed', nowMs);
+    return frame;
+  }
+
+  #onSnapshotStep(step: mraft.SnapshotStep, frame: Uint8Array, fromNode: number, nowMs: number): void {
+    const { merges, snapshots, stats, transport } = this.#parts;
+    if (merges.isLeaving(step.regionId)) return this.#drop('removedPeer');
+    const worker = this.#parts.workerOf(step.regionId);
+    if (worker === undefined) return snapshots.onStep(step, fromNode, nowMs);
+    stats.forwarded++;
+    transport.forwardPeerFrame(worker, frame, fromNode);
+  }
+
+  #step(replica: Replica, wire: mraft.RaftMessage, fromNode: number, nowMs: number): void {
+    if (wire.to !== replica.peerId) {
+      // Whoever speaks to a newer peer of this node has applied that this one was removed: it makes room.
+      if (wire.to > replica.peerId) this.#parts.onRemoved(wire.regionId);
+      return this.#drop('otherPeer');
+    }
+    if (!replica.comesFrom(wire.from, fromNode)) return this.#drop('otherPeer');
+    try {
+      replica.step(fromWireMessage(wire), nowMs);
+    } catch (error) {
+      if (error instanceof MalformedRequest) return this.#drop('malformed');
+      return this.#parts.onBroken(replica, asMraftError(error));
+    }
+    this.#parts.replicas.noteWork(replica);
+  }
+
+  /** A replica was opened: a vote that came for it before it was there is looked at now. */
+  deliverHeld(replica: Replica, nowMs: number): void {
+    const vote = this.#unknown.take(replica.regionId, nowMs);
+    if (vote) this.#step(replica, vote.wire, vote.fromNode, nowMs);
+  }
+
+  /**
+   * A leader speaks to a peer that has nothing here yet: it is told so, and sends a snapshot. Who was removed does not
+   * come back by a message that is late.
+   */
+  #onUnknownRegion(wire: mraft.RaftMessage, fromNode: number, nowMs: number): void {
+    const { store, merges, snapshots, outbox } = this.#parts;
+    const { regionId } = wire;
+    if (merges.isLeaving(regionId)) return this.#drop('removedPeer');
+    // What this peer promised before is in the store, and it cannot look there now.
+    if (snapshots.isInstalling(regionId)) return this.#drop('installing');
+    const tombstone = loadTombstone(store, regionId);
+    if (tombstone !== undefined && wire.to <= tombstone.peerId) return this.#drop('removedPeer');
+    if (this.#unknown.holdsBack(wire, fromNode, nowMs)) return this.#drop('unknownRegion');
+    try {
+      const answer = answerOfNobody(fromWireMessage(wire));
+      if (answer) outbox.add(regionId, fromNode, answer);
+      else this.#drop('unknownRegion');
+    } catch (error) {
+      if (!(error instanceof MalformedRequest)) throw error;
+      this.#drop('malformed');
+    }
+  }
+
+  /** Somebody has applied that this peer was removed, or asks whether it was itself. */
+  #onNotice({ toPeer, region: wire }: mraft.IRegionNotice, fromNode: number): void {
+    const { store, replicas, outbox } = this.#parts;
+    const region = fromWireRegion(wire ?? {});
+    const { regionId } = region;
+    const replica = replicas.get(regionId);
+    const known = replica?.region ?? loadTombstone(store, regionId)?.region;
+    if (known && isNewerEpoch(known.epoch, region.epoch)) {
+      const asker = region.peers.find((peer) => peer.nodeId === fromNode);
+      const isGone = asker !== undefined && !known.peers.some((peer) => peer.peerId === asker.peerId);
+      if (isGone) outbox.addNotice(fromNode, asker.peerId, known);
+      return;
+    }
+    if (!replica || replica.peerId !== toPeer) return;
+    const isMember = region.peers.some((peer) => peer.peerId === toPeer);
+    if (isMember || !isNewerEpoch(region.epoch, replica.region.epoch)) return;
+    this.#parts.onRemoved(regionId);
+  }
+
+  #drop(reason: keyof ShardStats['dropped']): undefined {
+    this.#parts.stats.dropped[reason]++;
+  }
+}

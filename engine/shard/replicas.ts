@@ -1,0 +1,96 @@
+/** The replicas that are open on a worker, and which of them have something to do. */
+
+import { Internal } from '../../rpc/wire/errors.ts';
+import type { Replica } from '../region/replica.ts';
+
+export class Replicas {
+  readonly #byId = new Map<number, Replica>();
+  /** Those that are ticked. All others sleep, and cost nothing. */
+  readonly #awake = new Set<Replica>();
+  /** Regions that are led here. */
+  readonly #led = new Set<number>();
+  /** Those that this turn, or a step before it, gave something to do. */
+  #busy = new Set<Replica>();
+  /** Followers with committed entries that they have not applied, those that lag longest first. */
+  readonly lagging = new Set<Replica>();
+  /** Of replicas that slept. */
+  wakeUps = 0;
+
+  get size(): number {
+    return this.#byId.size;
+  }
+
+  get(regionId: number): Replica | undefined {
+    return this.#byId.get(regionId);
+  }
+
+  values(): IterableIterator<Replica> {
+    return this.#byId.values();
+  }
+
+  get awake(): ReadonlySet<Replica> {
+    return this.#awake;
+  }
+
+  get led(): ReadonlySet<number> {
+    return this.#led;
+  }
+
+  get hasBusy(): boolean {
+    return this.#busy.size > 0;
+  }
+
+  /** @throws Internal when the region has a replica here */
+  add(replica: Replica): void {
+    const { regionId } = replica;
+    if (this.#byId.has(regionId)) throw new Internal(`region ${regionId} is open already`);
+    this.#byId.set(regionId, replica);
+    this.#awake.add(replica);
+    this.noteBusy(replica);
+  }
+
+  /** Takes a replica out, wherever it stands. */
+  remove(regionId: number): Replica | undefined {
+    const replica = this.#byId.get(regionId);
+    if (!replica) return undefined;
+    this.#byId.delete(regionId);
+    this.#awake.delete(replica);
+    this.#led.delete(regionId);
+    this.#busy.delete(replica);
+    this.lagging.delete(replica);
+    return replica;
+  }
+
+  noteLeader(regionId: number, isLedHere: boolean): void {
+    if (isLedHere) this.#led.add(regionId);
+    else this.#led.delete(regionId);
+  }
+
+  noteBusy(replica: Replica): void {
+    if (replica.hasWork) this.#busy.add(replica);
+  }
+
+  /** Something was done to a replica that may give it work, or have woken it. */
+  noteWork(replica: Replica): void {
+    replica.work++;
+    this.noteBusy(replica);
+    if (this.#awake.has(replica) || !replica.needsTicks) return;
+    this.#awake.add(replica);
+    this.wakeUps++;
+  }
+
+  /** Who has something to do in this turn; what comes from now on is for the next. */
+  takeBusy(): ReadonlySet<Replica> {
+    const busy = this.#busy;
+    this.#busy = new Set();
+    return busy;
+  }
+
+  tick(nowMs: number): void {
+    for (const replica of this.#awake) {
+      replica.tick(nowMs);
+      this.noteBusy(replica);
+      if (!replica.needsTicks) this.#awake.delete(replica);
+    }
+  }
+}
