@@ -49,6 +49,7 @@ export class SnapshotDesk {
   /** Asked for by cores in this turn, by region. */
   #asked: { readonly regionId: number; readonly message: RaftMessage }[] = [];
   #hasSent = false;
+  #requestsBefore = 0;
 
   constructor(config: ShardConfig, env: ShardEnvironment, host: DeskHost) {
     this.#config = config;
@@ -137,8 +138,10 @@ export class SnapshotDesk {
     return this.#hasSent;
   }
 
-  tick(nowMs: number): void {
-    this.#outgoing.tick(nowMs);
+  /** `requests`: how many this worker has taken so far. */
+  tick(nowMs: number, requests: number): void {
+    this.#outgoing.tick(nowMs, requests - this.#requestsBefore >= LIMITS.snapshotBusyRequests);
+    this.#requestsBefore = requests;
     this.#incoming.tick(nowMs);
   }
 
