@@ -127,8 +127,11 @@ export const LIMITS = {
   snapshotIdleMs: 10_000,
   /** How long a leader waits before it tries a snapshot again that failed. */
   snapshotRetryMs: 500,
-  /** A worker that takes so many requests between two ticks sends snapshots at this share of its rate. */
-  snapshotBusyRequests: 32,
+  /**
+   * A worker that takes so many requests between two ticks (one may carry the calls of many) sends snapshots at this share
+   * of its rate.
+   */
+  snapshotBusyRequests: 8,
   snapshotBusyShare: 1 / 8,
   /** Keys and values that one turn puts in the place of old ones. */
   snapshotInstallBytesPerTurn: 384 * KIB,
