@@ -764,8 +764,15 @@ export class Shard {
     }
     if (!replica || replica.peerId !== toPeer) return;
     const isMember = region.peers.some((peer) => peer.peerId === toPeer);
+    // Who asks and belongs to the region has not heard its leader, which may be asleep.
+    if (isMember && replica.isLeader) this.#wake(replica);
     if (isMember || !isNewerEpoch(region.epoch, replica.region.epoch)) return;
     this.#noteRemoved(regionId, false);
+  }
+
+  #wake(replica: Replica): void {
+    replica.wake(this.#env.clock.nowMs());
+    this.#noteWork(replica);
   }
 
   /**
