@@ -30,7 +30,7 @@ export class OutgoingSnapshots {
   readonly #around: SnapshotSurroundings;
   readonly #host: SendingHost;
   readonly #budget: ByteBudget;
-  /** Beside it, while callers have a lot to do here. */
+  /** Beside it, while this worker replicates a lot. */
   readonly #busyBudget: ByteBudget;
   #isBusy = false;
   /** By number; the one that is asked first is the one that waits longest. */
@@ -132,7 +132,7 @@ export class OutgoingSnapshots {
     }
   }
 
-  /** `isBusy`: callers have a lot to do on this worker. */
+  /** `isBusy`: this worker replicates a lot. */
   tick(nowMs: number, isBusy: boolean): void {
     this.#isHeldUp = false;
     this.#isBusy = isBusy;

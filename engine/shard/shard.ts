@@ -613,7 +613,7 @@ export class Shard {
       if (!replica.needsTicks) this.#awake.delete(replica);
     }
     this.#watchNodes(nowMs);
-    this.#snapshots.tick(nowMs, this.#stats.requests);
+    this.#snapshots.tick(nowMs, this.#outbox.stats.peerBytesSent);
   }
 
   /** Says that this node is there, and wakes whose leader's node is not. */

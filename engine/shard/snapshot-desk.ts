@@ -49,7 +49,7 @@ export class SnapshotDesk {
   /** Asked for by cores in this turn, by region. */
   #asked: { readonly regionId: number; readonly message: RaftMessage }[] = [];
   #hasSent = false;
-  #requestsBefore = 0;
+  #sentBytesBefore = 0;
 
   constructor(config: ShardConfig, env: ShardEnvironment, host: DeskHost) {
     this.#config = config;
@@ -138,10 +138,10 @@ export class SnapshotDesk {
     return this.#hasSent;
   }
 
-  /** `requests`: how many this worker has taken so far. */
-  tick(nowMs: number, requests: number): void {
-    this.#outgoing.tick(nowMs, requests - this.#requestsBefore >= LIMITS.snapshotBusyRequests);
-    this.#requestsBefore = requests;
+  /** `sentBytes`: what this worker has sent to peers so far, beside snapshots. */
+  tick(nowMs: number, sentBytes: number): void {
+    this.#outgoing.tick(nowMs, sentBytes - this.#sentBytesBefore >= LIMITS.snapshotBusyBytes);
+    this.#sentBytesBefore = sentBytes;
     this.#incoming.tick(nowMs);
   }
 

@@ -127,11 +127,8 @@ export const LIMITS = {
   snapshotIdleMs: 10_000,
   /** How long a leader waits before it tries a snapshot again that failed. */
   snapshotRetryMs: 500,
-  /**
-   * A worker that takes so many requests between two ticks (one may carry the calls of many) sends snapshots at this share
-   * of its rate.
-   */
-  snapshotBusyRequests: 8,
+  /** A worker that replicates so much between two ticks sends snapshots at this share of its rate. */
+  snapshotBusyBytes: 32 * KIB,
   snapshotBusyShare: 1 / 8,
   /** Keys and values that one turn puts in the place of old ones. */
   snapshotInstallBytesPerTurn: 384 * KIB,
