@@ -55,7 +55,7 @@ export interface OpenOptions {
   readonly maxClockDrift?: number;
   /** A region that has had nothing to do for so long goes to sleep until it has; 0: never. Default: 5,000. */
   readonly hibernateAfterMs?: number;
-  /** What this node sends of snapshots in a second, at most, in bytes. Default: 64 MiB. */
+  /** What this node sends of snapshots in a second, at most, in bytes; busy workers an eighth of it. Default: 64 MiB. */
   readonly snapshotBytesPerSecond?: number;
   /** Snapshots are made smaller before they are sent: for networks that are slower than the processors. Default: false. */
   readonly snapshotCompression?: boolean;

@@ -10,6 +10,7 @@ import type { Admin, NodeStatus, RegionRoute } from '../../tools/admin.ts';
 import type { LocalCluster } from '../../tools/local-cluster.ts';
 import { cpuSecondsOf } from '../process.ts';
 import { median } from '../targets.ts';
+import { PlacementHand } from './placement-hand.ts';
 import { onStage, type ScenarioHooks, type Stage } from './stage.ts';
 import { ratioOfMedians, verdict, type ScenarioVerdict } from './verdict.ts';
 
@@ -63,6 +64,7 @@ const FALL_ASLEEP_MS = 120_000;
 const SETTLE_MS = 40_000;
 const ELECTED_MS = 60_000;
 const POLL_MS = 100;
+const PLACEMENT_TIMEOUT_MS = 30_000;
 const WRITES = 40;
 
 export async function runIdle(request: IdleRequest, hooks: ScenarioHooks): Promise<IdleReport> {
@@ -88,7 +90,19 @@ function withCluster<T>(
   hooks: ScenarioHooks,
   work: (stage: Stage) => Promise<T>,
 ): Promise<T> {
-  return onStage({ nodes: NODES, regions, workers }, hooks, work);
+  return onStage({ nodes: NODES, regions, workers }, hooks, async (stage) => {
+    // As many regions as were asked for, to the end.
+    await new PlacementHand(stage.admin, hooks.signal).pauseSchedulers(['split', 'merge'], PLACEMENT_TIMEOUT_MS);
+    return work(stage);
+  });
+}
+
+/** Placement would wake what it moves: what is seen then is what the death of the node alone wakes. */
+async function pauseAll({ admin }: Stage, hooks: ScenarioHooks): Promise<void> {
+  const hand = new PlacementHand(admin, hooks.signal);
+  const schedulers = await hand.ask<{ name: string }[]>('scheduler.list', {}, PLACEMENT_TIMEOUT_MS);
+  const names = schedulers.map(({ name }) => name);
+  await hand.pauseSchedulers(names, PLACEMENT_TIMEOUT_MS);
 }
 
 interface Given {
@@ -109,6 +123,7 @@ async function watch(stage: Stage, given: Given, hooks: ScenarioHooks): Promise<
   const bytes = await memoryOf(cluster);
   const awake = sum(await statuses(admin, NODES), 'awake');
   const writes = await firstWrites(stage);
+  await pauseAll(stage, hooks);
   await untilAsleep(stage, hooks);
   const killed = await kill(stage, hooks);
   const replicas = (request.regions - request.baseRegions) * NODES;

@@ -233,10 +233,7 @@ export class RaftNode {
 
   /** Appends one entry to a leader's log. It takes effect if and when it comes back as committed with this term. */
   propose(data: Uint8Array, nowMs: number): ProposeResult {
-    this.advanceTime(nowMs);
-    if (this.leadership === undefined) return NOT_LEADER;
-    if (this.leadership.hibernating) this.leadership.wake(this.nowMs);
-    return this.leadership.propose(data);
+    return this.awakeLeadership(nowMs)?.propose(data) ?? NOT_LEADER;
   }
 
   /**
@@ -246,10 +243,7 @@ export class RaftNode {
    * (`changeMembership` throws if not).
    */
   proposeConfChange(data: Uint8Array, nowMs: number): ProposeResult {
-    this.advanceTime(nowMs);
-    if (this.leadership === undefined) return NOT_LEADER;
-    if (this.leadership.hibernating) this.leadership.wake(this.nowMs);
-    return this.leadership.proposeChange(data);
+    return this.awakeLeadership(nowMs)?.proposeChange(data) ?? NOT_LEADER;
   }
 
   /**
@@ -295,11 +289,9 @@ export class RaftNode {
    * or leads another term, are forgotten: the caller fails them.
    */
   readIndex(id: number, nowMs: number): ReadIndexResult {
-    this.advanceTime(nowMs);
-    if (this.leadership === undefined) return NOT_LEADER;
-    if (this.leadership.hibernating) this.leadership.wake(this.nowMs);
-    this.leadership.readIndex(id);
-    return READ_TAKEN;
+    const leadership = this.awakeLeadership(nowMs);
+    leadership?.readIndex(id);
+    return leadership === undefined ? NOT_LEADER : READ_TAKEN;
   }
 
   /**
@@ -307,10 +299,7 @@ export class RaftNode {
    * at most. False: this peer does not lead, or there is no such other voter.
    */
   transferLeadership(toPeerId: number, nowMs: number): boolean {
-    const now = this.advanceTime(nowMs);
-    if (this.leadership === undefined) return false;
-    if (this.leadership.hibernating) this.leadership.wake(now);
-    return this.leadership.startTransfer(this.quorum.slotOf(toPeerId), now);
+    return this.awakeLeadership(nowMs)?.startTransfer(this.quorum.slotOf(toPeerId), this.nowMs) ?? false;
   }
 
   /** Messages to the peer were lost: stop sending to it on trust. */
@@ -622,6 +611,13 @@ export class RaftNode {
   }
 
   // --- hibernation --------------------------------------------------------------------------------------------------
+
+  /** Of a leader; there is something to do for it. */
+  private awakeLeadership(nowMs: number): Leadership | undefined {
+    this.advanceTime(nowMs);
+    if (this.leadership?.hibernating) this.leadership.wake(this.nowMs);
+    return this.leadership;
+  }
 
   /** Whatever a member says wakes this peer, except what keeps it asleep. */
   private isWokenBy(message: RaftMessage): boolean {

@@ -100,12 +100,29 @@ export function checkMembershipChange(
   }
   for (const one of change.changes) checkOne(region, leaderPeerId, change.joint, one);
   for (const one of change.changes) if (one.action === 'addVoter') checkPromotion(region, one, hasLog);
+  checkQuorum(region, nextOf(region, change), hasLog);
+}
+
+function nextOf(region: Region, change: MembershipChange): Region {
   try {
-    changedRegion(region, change);
+    return changedRegion(region, change);
   } catch (cause) {
     if (!(cause instanceof InvalidArgument)) throw cause;
     throw refused(region, cause.message, cause);
   }
+}
+
+/** The new half of a split has peers whose node has not applied the split: they must not be needed to elect a leader. */
+function checkQuorum(region: Region, next: Region, hasLog: (peerId: number) => boolean): void {
+  const { voters, votersOutgoing } = membershipOf(next);
+  const isSafe = [voters, votersOutgoing].every(
+    (half) => half.length === 0 || half.filter(hasLog).length * 2 > half.length,
+  );
+  if (isSafe) return;
+  throw new RegionChanging(
+    `of the voters that region ${region.regionId} would have, too many have nothing yet: try again when they caught up`,
+    { regionId: region.regionId },
+  );
 }
 
 function checkOne(region: Region, leaderPeerId: number, joint: boolean, change: PeerChange): void {

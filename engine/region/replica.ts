@@ -5,7 +5,14 @@
 
 import type { mraft } from '../../rpc/wire/codec.ts';
 import { toWireError } from '../../rpc/wire/error-codec.ts';
-import { Internal, InvalidArgument, MraftError, ServerBusy, asMraftError, type NotLeader } from '../../rpc/wire/errors.ts';
+import {
+  Internal,
+  InvalidArgument,
+  MraftError,
+  ServerBusy,
+  asMraftError,
+  type NotLeader,
+} from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import { canVote, type Epoch, type Region } from '../../rpc/wire/region.ts';
 import { RaftNode } from '../raft/index.ts';

@@ -30,6 +30,9 @@ export class OutgoingSnapshots {
   readonly #around: SnapshotSurroundings;
   readonly #host: SendingHost;
   readonly #budget: ByteBudget;
+  /** Beside it, while this worker replicates a lot. */
+  readonly #busyBudget: ByteBudget;
+  #isBusy = false;
   /** By number; the one that is asked first is the one that waits longest. */
   readonly #sending = new Map<number, Outgoing>();
   #late: LateReport[] = [];
@@ -40,7 +43,10 @@ export class OutgoingSnapshots {
   constructor(around: SnapshotSurroundings, host: SendingHost) {
     this.#around = around;
     this.#host = host;
-    this.#budget = new ByteBudget(around.limits.bytesPerSecond, around.clock.nowMs());
+    const nowMs = around.clock.nowMs();
+    const { bytesPerSecond } = around.limits;
+    this.#budget = new ByteBudget(bytesPerSecond, nowMs);
+    this.#busyBudget = new ByteBudget(bytesPerSecond * LIMITS.snapshotBusyShare, nowMs);
   }
 
   get count(): number {
@@ -102,9 +108,11 @@ export class OutgoingSnapshots {
   pump(nowMs: number): void {
     if (this.#sending.size === 0 || this.#isHeldUp) return;
     for (const outgoing of [...this.#sending.values()]) {
-      if (!this.#budget.isOpen(nowMs)) this.#isHeldUp = true;
+      if (!this.#budget.isOpen(nowMs) || (this.#isBusy && !this.#busyBudget.isOpen(nowMs))) this.#isHeldUp = true;
       if (this.#isHeldUp) return;
-      this.#budget.spend(outgoing.sender.read(this.#window));
+      const sizeBytes = outgoing.sender.read(this.#window);
+      this.#budget.spend(sizeBytes);
+      if (this.#isBusy) this.#busyBudget.spend(sizeBytes);
       this.#sendReady(outgoing, nowMs);
       // The next turn begins with another.
       this.#sending.delete(outgoing.sender.snapshotId);
@@ -124,8 +132,10 @@ export class OutgoingSnapshots {
     }
   }
 
-  tick(nowMs: number): void {
+  /** `isBusy`: this worker replicates a lot. */
+  tick(nowMs: number, isBusy: boolean): void {
     this.#isHeldUp = false;
+    this.#isBusy = isBusy;
     for (const outgoing of [...this.#sending.values()]) {
       if (!this.#host.isAwaited(outgoing.regionId, outgoing.toPeer)) this.#cancel(outgoing, nowMs);
       else outgoing.sender.tick(nowMs);

@@ -70,7 +70,7 @@ export class PeerFrames {
     for (const notice of frame.notices) {
       const regionId = notice.region?.regionId ?? 0;
       const worker = replicas.get(regionId) ? undefined : workerOf(regionId);
-      if (worker === undefined) this.#onNotice(notice, fromNode);
+      if (worker === undefined) this.#onNotice(notice, fromNode, nowMs);
       else notices.add(worker, notice);
     }
     stats.forwarded += messages.count + notices.count;
@@ -154,7 +154,7 @@ export class PeerFrames {
   }
 
   /** Somebody has applied that this peer was removed, or asks whether it was itself. */
-  #onNotice({ toPeer, region: wire }: mraft.IRegionNotice, fromNode: number): void {
+  #onNotice({ toPeer, region: wire }: mraft.IRegionNotice, fromNode: number, nowMs: number): void {
     const { store, replicas, outbox } = this.#parts;
     const region = fromWireRegion(wire ?? {});
     const { regionId } = region;
@@ -168,6 +168,11 @@ export class PeerFrames {
     }
     if (!replica || replica.peerId !== toPeer) return;
     const isMember = region.peers.some((peer) => peer.peerId === toPeer);
+    // Who asks and belongs to the region has not heard its leader, which may be asleep.
+    if (isMember && replica.isLeader) {
+      replica.wake(nowMs);
+      replicas.noteWork(replica);
+    }
     if (isMember || !isNewerEpoch(region.epoch, replica.region.epoch)) return;
     this.#parts.onRemoved(regionId);
   }

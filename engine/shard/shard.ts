@@ -492,7 +492,7 @@ export class Shard {
     this.#checks.tick(nowMs);
     this.#replicas.tick(nowMs);
     this.#watchNodes(nowMs);
-    this.#snapshots.tick(nowMs);
+    this.#snapshots.tick(nowMs, this.#outbox.stats.peerBytesSent);
   }
 
   /** Says that this node is there, and wakes whose leader's node is not. */

@@ -49,6 +49,7 @@ export class SnapshotDesk {
   /** Asked for by cores in this turn, by region. */
   #asked: { readonly regionId: number; readonly message: RaftMessage }[] = [];
   #hasSent = false;
+  #sentBytesBefore = 0;
 
   constructor(config: ShardConfig, env: ShardEnvironment, host: DeskHost) {
     this.#config = config;
@@ -137,8 +138,10 @@ export class SnapshotDesk {
     return this.#hasSent;
   }
 
-  tick(nowMs: number): void {
-    this.#outgoing.tick(nowMs);
+  /** `sentBytes`: what this worker has sent to peers so far, beside snapshots. */
+  tick(nowMs: number, sentBytes: number): void {
+    this.#outgoing.tick(nowMs, sentBytes - this.#sentBytesBefore >= LIMITS.snapshotBusyBytes);
+    this.#sentBytesBefore = sentBytes;
     this.#incoming.tick(nowMs);
   }
 

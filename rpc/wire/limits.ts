@@ -127,6 +127,9 @@ export const LIMITS = {
   snapshotIdleMs: 10_000,
   /** How long a leader waits before it tries a snapshot again that failed. */
   snapshotRetryMs: 500,
+  /** A worker that replicates so much between two ticks sends snapshots at this share of its rate. */
+  snapshotBusyBytes: 32 * KIB,
+  snapshotBusyShare: 1 / 8,
   /** Keys and values that one turn puts in the place of old ones. */
   snapshotInstallBytesPerTurn: 384 * KIB,
   /** Chunks of one snapshot: what a region may have. */

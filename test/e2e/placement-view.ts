@@ -98,13 +98,12 @@ function unevenness(
   if (strange) return `region ${strange.regionId} has ${JSON.stringify(strange.peers)}`;
   const leaderless = regions.find((region) => region.leaderNodeId === 0);
   if (leaderless) return `region ${leaderless.regionId} has no leader`;
-  const even = regions.length / nodes.length;
-  const leaders = new Map<number, number>(nodes.map((nodeId) => [nodeId, 0]));
-  for (const { leaderNodeId } of regions) leaders.set(leaderNodeId, (leaders.get(leaderNodeId) ?? 0) + 1);
-  for (const [nodeId, count] of leaders) {
-    // Whole regions lie at most one beside an even share that is none.
-    if (Math.abs(count - even) > Math.max(1, even / 10)) return `node ${nodeId} leads ${count}, even are ${even}`;
-  }
+  // With the leader of placement's own region, which is no region of keys.
+  const leaders = placed.filter(({ nodeId }) => nodes.includes(nodeId));
+  const even = leaders.reduce((sum, node) => sum + node.leaders, 0) / nodes.length;
+  // Whole regions lie at most one beside an even share that is none.
+  const uneven = leaders.find((node) => Math.abs(node.leaders - even) > Math.max(1, even / 10));
+  if (uneven) return `node ${uneven.nodeId} leads ${uneven.leaders}, even are ${even}`;
   const unknown = nodes.find((nodeId) => !placed.some((node) => node.nodeId === nodeId && node.state === 'up'));
   return unknown === undefined ? undefined : `node ${unknown} is not up`;
 }

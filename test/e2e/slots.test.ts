@@ -12,13 +12,16 @@ import { connect, type Kv } from '../../rpc/client/index.ts';
 import { LAST_SYSTEM_REGION_ID } from '../../rpc/wire/region.ts';
 import { slotOfRegion } from '../../rpc/wire/slots.ts';
 import { startBroker, type Broker } from '../../tools/broker.ts';
-import { assert, note, suite } from '../harness.ts';
+import { assert, eventually, note, suite } from '../harness.ts';
 import { Load } from './load.ts';
 
 const WORKERS = 2;
 const REGIONS = 12;
+/** An election by time-out takes longer than callers wait; so they would notice one, and on a slow machine nothing else. */
+const ELECTION_TIMEOUT_MS = 4_000;
+const DEADLINE_MS = 3_800;
 
-const test = suite('slots of three nodes', { timeoutMs: 90_000 });
+const test = suite('slots of three nodes', { timeoutMs: 150_000 });
 let dir: string;
 let broker: Broker;
 let nodes: Db[];
@@ -37,6 +40,7 @@ test.before(async () => {
         nats: broker.url,
         workers: WORKERS,
         regions: REGIONS,
+        electionTimeoutMs: ELECTION_TIMEOUT_MS,
         logLevel: 'silent',
       }),
     ),
@@ -74,9 +78,9 @@ async function moveAbout(durationMs: number, pauseMs: number): Promise<Moves> {
   return moves;
 }
 
-test('move under load without an error to callers who wait a second at most, and nothing is lost', async () => {
+test('move under load without an error to callers who wait less than an election takes, and nothing is lost', async () => {
   await Promise.all(Array.from({ length: 64 }, (_, at) => kv.put(Uint8Array.of(at * 4), 'warm')));
-  const load = Load.start([kv], { writers: 16, recorded: 8, timeoutMs: 1_000 });
+  const load = Load.start([kv], { writers: 16, recorded: 8, timeoutMs: DEADLINE_MS });
   const moves = await moveAbout(4_000, 20);
   await load.stop();
   note(`${moves.made} moves, ${load.acknowledgedWrites} writes`);
@@ -87,22 +91,29 @@ test('move under load without an error to callers who wait a second at most, and
 });
 
 test('are where they belong after a worker died in the middle of moves', async () => {
-  const load = Load.start([kv], { writers: 8, recorded: 8 });
+  const load = Load.start([kv], { writers: 8, recorded: 8, timeoutMs: 60_000 });
   const moving = moveAbout(3_000, 5);
   for (let i = 0; i < 4; i++) {
     await new Promise((resolve) => setTimeout(resolve, 500));
-    const threads = liveThreads();
-    await threads[(i * 3 + 1) % threads.length]!.terminate();
+    // The oldest, so that it is one that serves.
+    await liveThreads()[0]!.terminate();
   }
   const moves = await moving;
   await load.stop();
   note(`${moves.made} moves, ${moves.refused} could not be`);
   assert.equal([...load.recorder.errors], []);
   await load.verify(kv);
-  // Each node has each region once.
   for (const node of nodes) {
-    const regionIds = (await node.admin.regions()).map(({ region }) => region.regionId);
-    assert.is(new Set(regionIds).size, regionIds.length);
+    let regionIds: number[] = [];
+    await eventually(
+      'all workers are there again',
+      async () => {
+        regionIds = (await node.admin.regions()).map(({ region }) => region.regionId);
+        return regionIds.length >= REGIONS + 1;
+      },
+      30_000,
+    );
+    assert.is(new Set(regionIds).size, regionIds.length, 'no two workers have the same region');
     assert.is(regionIds.length, REGIONS + 1);
   }
 });

@@ -61,6 +61,8 @@ export interface Faults {
   membershipEvery: number;
   splitEvery: number;
   mergeEvery: number;
+  /** The frames of old snapshots come once more, all of them and in order. */
+  replayEvery: number;
   /** The replicas of a region compare their data. */
   comparisonEvery: number;
 }
@@ -142,6 +144,7 @@ export const NO_FAULTS: Readonly<Faults> = {
   membershipEvery: 0,
   splitEvery: 0,
   mergeEvery: 0,
+  replayEvery: 0,
   comparisonEvery: 0,
 };
 
@@ -192,7 +195,7 @@ const OPERATORS: Partial<Record<Fault, Draw>> = {
 /** A node is out of a run for good; never more than one, and none where the others are no majority. */
 const LOSSES: Partial<Record<Fault, Draw>> = { amnesiaEvery: every(2, 12), wipeEvery: every(4, 20) };
 
-const MEMBERSHIP: Partial<Record<Fault, Draw>> = { membershipEvery: every(0.5, 4), comparisonEvery: every(1, 8) };
+const MEMBERSHIP: Partial<Record<Fault, Draw>> = { membershipEvery: every(0.5, 4), comparisonEvery: every(1, 8), replayEvery: every(0.5, 4) };
 const RANGES: Partial<Record<Fault, Draw>> = { splitEvery: every(0.7, 5), mergeEvery: every(0.7, 5) };
 
 /** How likely a fault is on, where its profile has it. */

@@ -49,6 +49,7 @@ export class Nemesis {
       membershipEvery: (random) => this.placement.changeMembership(random),
       splitEvery: (random) => this.placement.split(random),
       mergeEvery: (random) => this.placement.merge(random),
+      replayEvery: (random) => this.#world.replaySnapshots(random),
       comparisonEvery: (random) => this.#compare(random),
     };
     for (const [fault, make] of Object.entries(makers) as [Fault, (random: Random) => void][]) {

@@ -41,6 +41,8 @@ export class Placement {
   #stopped = false;
   /** Changes that were asked for and not answered, by whom they were asked of. */
   readonly #openCalls = new Map<VirtualWorker, number>();
+  /** By region and node: the peer that came last. */
+  readonly #latest = new Map<string, number>();
   /** How changes ended: by code, or done. */
   readonly outcomes = new Map<string, number>();
 
@@ -197,6 +199,7 @@ export class Placement {
         continue;
       }
       if (change !== 'wait') {
+        if (!this.#keepsOrder(regionId, change)) return;
         // A little too late, now and then, or to the wrong address.
         const epoch = sent && random.chance(0.1) ? sent : region.epoch;
         this.#ask(random.chance(0.05) ? random.pick(this.#world.nodes) : leader, regionId, epoch, change);
@@ -204,6 +207,17 @@ export class Placement {
       break;
     }
     if (left.length > 0) again(left, region.epoch);
+  }
+
+  /** Newer peers of a region on a node have higher ids, as placement gives them; who was overtaken does not come any more. */
+  #keepsOrder(regionId: number, change: RegionChange): boolean {
+    if (change.kind !== 'membership') return true;
+    return change.changes.every(({ action, peerId, nodeId }) => {
+      const place = `${regionId} ${nodeId}`;
+      if (action === 'remove' || peerId < (this.#latest.get(place) ?? 0)) return action === 'remove';
+      this.#latest.set(place, peerId);
+      return true;
+    });
   }
 
   #ask(node: VirtualNode, regionId: number, epoch: Epoch, change: RegionChange): void {

@@ -248,9 +248,10 @@ export class VirtualWorker implements Turn {
     const { process } = this;
     const { nodeId } = process.node;
     return {
-      sendPeerFrame: (to, worker, frame) => {
+      sendPeerFrame: (to, worker, frame, lane) => {
         if (this.isDead) return false;
         this.#world.safety.onPeerFrame(nodeId, frame);
+        if (lane === 'snap') this.#world.keepSnapshotFrame(process, to, worker, frame);
         return this.#world.sendPeerFrame(process, this.#nowMs, to, worker, frame);
       },
       respond: (origin, frame) => {

@@ -55,6 +55,8 @@ export interface NodeSurroundings extends Surroundings {
   processOf(nodeId: number): VirtualProcess | undefined;
   onDown(node: DownNode): void;
   sendPeerFrame(from: Sender, departsMs: number, to: number, worker: number, frame: Uint8Array): boolean;
+  /** A frame of a snapshot is remembered, so that it can come again. */
+  keepSnapshotFrame(from: Sender, to: number, worker: number, frame: Uint8Array): void;
   sendResponse(from: Sender, departsMs: number, origin: string, frame: Uint8Array): void;
 }
 

@@ -17,6 +17,8 @@ import type { ClientSurroundings, DownNode, NodeSurroundings, Sender, Turn } fro
 const BROKER_SILENCE_MS = 60;
 /** A run has tens of thousands. */
 const MOST_EVENTS = 2_000_000;
+/** Of snapshots, which may come once more. */
+const MOST_KEPT_FRAMES = 400;
 const { MessageKind } = mraft;
 
 export interface WorldOptions {
@@ -33,6 +35,7 @@ export class World implements NodeSurroundings, ClientSurroundings {
   readonly nodes: readonly VirtualNode[];
   readonly safety: Safety;
   readonly freshReads: FreshReads;
+  readonly #snapshotFrames: { from: Sender; to: number; worker: number; frame: Uint8Array }[] = [];
   readonly #clients: ((frame: Uint8Array) => void)[] = [];
   nowMs = 0;
   violation: Violation | undefined;
@@ -220,6 +223,21 @@ export class World implements NodeSurroundings, ClientSurroundings {
       this.node(to).process?.worker(worker)?.receive(frame, fromNode, '');
     });
     return true;
+  }
+
+  keepSnapshotFrame(from: Sender, to: number, worker: number, frame: Uint8Array): void {
+    if (this.config.faults.replayEvery === 0) return;
+    this.#snapshotFrames.push({ from, to, worker, frame });
+    if (this.#snapshotFrames.length > MOST_KEPT_FRAMES) this.#snapshotFrames.shift();
+  }
+
+  /** What one node sent another of snapshots lately comes once more, in order, as out of a buffer that was forgotten. */
+  replaySnapshots(random: Random): void {
+    const last = this.#snapshotFrames.length > 0 ? random.pick(this.#snapshotFrames) : undefined;
+    for (const { from, to, worker, frame } of this.#snapshotFrames) {
+      if (from !== last?.from || to !== last.to) continue;
+      this.at(this.nowMs + 0.01, () => this.node(to).process?.worker(worker)?.receive(frame, from.nodeId, ''));
+    }
   }
 
   sendResponse(from: Sender, departsMs: number, origin: string, frame: Uint8Array): void {

@@ -130,6 +130,13 @@ export class WriteCheck {
       return before;
     }
     const image = new ReplicaImage(node.nodeId, own ?? facts.lastPeerOn(node.nodeId, record.region.epoch), record);
+    if (before) {
+      // By a snapshot for a newer peer: what the older one has promised is kept.
+      image.hardState = before.hardState;
+      image.durableHardState = before.durableHardState;
+      facts.buried.set(before.peerId, before);
+      node.buried.add(before.peerId);
+    }
     node.replicas.set(regionId, image);
     facts.images.set(node.nodeId, image);
     facts.buried.delete(image.peerId);
@@ -141,7 +148,7 @@ export class WriteCheck {
     batch.placed.add(image);
     batch.rangesMoved = true;
     this.#cluster.regions.get(image.regionId)!.seen.delete(node.nodeId);
-    if (before) {
+    if (before && !(image.isInstalling && before.peerId < image.peerId)) {
       const who = `${image.where}: peer ${image.peerId} takes the place of ${before.peerId}`;
       this.#report('a replica is destroyed before another one comes', who);
     }
