@@ -115,7 +115,9 @@ function nextOf(region: Region, change: MembershipChange): Region {
 /** The new half of a split has peers whose node has not applied the split: they must not be needed to elect a leader. */
 function checkQuorum(region: Region, next: Region, hasLog: (peerId: number) => boolean): void {
   const { voters, votersOutgoing } = membershipOf(next);
-  const isSafe = [voters, votersOutgoing].every((half) => half.length === 0 || half.filter(hasLog).length * 2 > half.length);
+  const isSafe = [voters, votersOutgoing].every(
+    (half) => half.length === 0 || half.filter(hasLog).length * 2 > half.length,
+  );
   if (isSafe) return;
   throw new RegionChanging(
     `of the voters that region ${region.regionId} would have, too many have nothing yet: try again when they caught up`,
@@ -154,11 +156,15 @@ function checkOne(region: Region, leaderPeerId: number, joint: boolean, change: 
  */
 function checkPromotion(region: Region, { peerId }: PeerChange, hasLog: (peerId: number) => boolean): void {
   const known = region.peers.find((peer) => peer.peerId === peerId);
-  if (!known) throw refused(region, `peer ${peerId} is new: add it as a learner, and let it vote when it has caught up`);
+  if (!known)
+    throw refused(region, `peer ${peerId} is new: add it as a learner, and let it vote when it has caught up`);
   if (known.role !== 'learner' || hasLog(peerId)) return;
-  throw new RegionChanging(`peer ${peerId} of region ${region.regionId} has nothing yet: it can vote when it caught up`, {
-    regionId: region.regionId,
-  });
+  throw new RegionChanging(
+    `peer ${peerId} of region ${region.regionId} has nothing yet: it can vote when it caught up`,
+    {
+      regionId: region.regionId,
+    },
+  );
 }
 
 function refused(region: Region, why: string, cause?: unknown): ChangeRefused {

@@ -697,7 +697,7 @@ export class Shard {
     for (const worker of new Set([...(misdirected?.keys() ?? []), ...(notices?.keys() ?? [])])) {
       const theirs = { messages: misdirected?.get(worker) ?? [], notices: notices?.get(worker) ?? [] };
       // Its head goes along: that worker learns from it who the sender is now, and how many workers it has.
-      this.#env.transport.forwardPeerFrame(worker, encode(mraft.PeerFrame, { ...frame, ...theirs }), fromNode);
+      this.#env.transport.forwardPeerFrame(worker, encode(mraft.PeerFrame, Object.assign(frame, theirs)), fromNode);
     }
   }
 

@@ -76,7 +76,9 @@ export class Nemesis {
 
   /** Every other time one that leads: what happens to leaders is more telling. */
   #anyNode(random: Random): VirtualNode {
-    const leads = random.chance(0.5) ? this.#world.leaderOf(random.pick(this.#world.currentRegions).regionId) : undefined;
+    const leads = random.chance(0.5)
+      ? this.#world.leaderOf(random.pick(this.#world.currentRegions).regionId)
+      : undefined;
     return leads ?? random.pick(this.#world.nodes);
   }
 

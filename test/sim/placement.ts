@@ -138,7 +138,9 @@ export class Placement {
   #splitKey(random: Random): Buffer {
     const { regions, keysPerRegion } = this.#world.config;
     const letter = regionLetter(random.below(regions));
-    return Buffer.from(random.pick([letter, `${letter}${random.below(keysPerRegion)}`, `${letter}${random.below(10)}5`]));
+    return Buffer.from(
+      random.pick([letter, `${letter}${random.below(keysPerRegion)}`, `${letter}${random.below(10)}5`]),
+    );
   }
 
   /** Brings the peers of one region to where its neighbour's are, and merges it into that. */

@@ -176,11 +176,7 @@ export class RegionFacts {
       this.#entries.set(key, { bytes: mark.bytes, previousTerm });
     } else if (Buffer.compare(known.bytes, mark.bytes) !== 0) {
       this.#report('log matching', `${where} differs from another log's`);
-    } else if (
-      previousTerm !== undefined &&
-      known.previousTerm !== undefined &&
-      known.previousTerm !== previousTerm
-    ) {
+    } else if (previousTerm !== undefined && known.previousTerm !== undefined && known.previousTerm !== previousTerm) {
       this.#report('log matching', `${where} follows ${previousTerm} here, ${known.previousTerm} elsewhere`);
     }
   }
@@ -246,10 +242,7 @@ export class RegionFacts {
     const { peerId } = image;
     const leader = this.leaders.get(term);
     if (leader !== undefined && leader !== peerId) {
-      this.#report(
-        'election safety',
-        `region ${this.regionId}: peers ${leader} and ${peerId} both lead term ${term}`,
-      );
+      this.#report('election safety', `region ${this.regionId}: peers ${leader} and ${peerId} both lead term ${term}`);
     }
     this.leaders.set(term, peerId);
     const voted = (voter: number): boolean => {

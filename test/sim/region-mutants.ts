@@ -1,7 +1,7 @@
 /** Bugs to be planted into what changes a region: membership, snapshots and cut logs, splits, merges. */
 
 import type { ProfileChoice } from './batch.ts';
-import type { Mutant } from './mutants.ts';
+import type { Mutant } from './mutant.ts';
 
 function mutant(profile: ProfileChoice, name: string, file: string, find: string, replace: string): Mutant {
   return { name, replacements: [{ file, find, replace }], profile };
@@ -34,13 +34,7 @@ const MEMBERSHIP: readonly Mutant[] = [
     'votersOutgoing.length > 0 ? [voters, votersOutgoing] : [voters]',
     '[voters]',
   ),
-  mutant(
-    'changes',
-    'learners are counted',
-    'engine/raft/quorum.js',
-    ': [voters];',
-    ': [[...voters, ...learners]];',
-  ),
+  mutant('changes', 'learners are counted', 'engine/raft/quorum.js', ': [voters];', ': [[...voters, ...learners]];'),
   mutant(
     'changes',
     'a peer without a log votes',
@@ -55,11 +49,21 @@ const MEMBERSHIP: readonly Mutant[] = [
     'this.vote !== this.savedVote || this.isChangeToBeTold;',
     'this.vote !== this.savedVote;',
   ),
-  mutant('changes', 'a descriptor is not written', 'engine/region/region-state.js', 'putRegionRecord(batch, record);', ''),
+  mutant(
+    'changes',
+    'a descriptor is not written',
+    'engine/region/region-state.js',
+    'putRegionRecord(batch, record);',
+    '',
+  ),
   {
     name: 'a removed peer comes back by a stale message',
     replacements: [
-      { file: 'engine/shard/shard.js', find: 'tombstone !== undefined && wire.to <= tombstone.peerId', replace: 'false' },
+      {
+        file: 'engine/shard/shard.js',
+        find: 'tombstone !== undefined && wire.to <= tombstone.peerId',
+        replace: 'false',
+      },
       { file: 'engine/shard/snapshot-desk.js', find: 'tombstone && message.to <= tombstone.peerId', replace: 'false' },
     ],
     profile: 'changes',

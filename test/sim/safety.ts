@@ -281,8 +281,7 @@ export class Safety implements Cluster {
     const leads = raft.role === 'leader';
     const known = facts.committedTo;
     const from = Math.max(seen.commit, image.log.first - 1);
-    for (let index = from + 1; index <= commit; index++)
-      facts.noteCommitted(image, index, raft.term, leads);
+    for (let index = from + 1; index <= commit; index++) facts.noteCommitted(image, index, raft.term, leads);
     // Whoever is the first to know has counted, and may count entries of its own term alone (thesis 3.6.2).
     const last = commit > known ? image.log.at(commit) : undefined;
     if (last && leads && last.term !== raft.term) {
@@ -296,7 +295,8 @@ export class Safety implements Cluster {
 
   /** A configuration takes effect when it is applied, neither before nor later, and so does a descriptor. */
   #checkMembership(image: ReplicaImage, membership: ReplicaStatus['raft']['membership'], region: Region): void {
-    const halves = membership.votersOutgoing.length > 0 ? [membership.voters, membership.votersOutgoing] : [membership.voters];
+    const halves =
+      membership.votersOutgoing.length > 0 ? [membership.voters, membership.votersOutgoing] : [membership.voters];
     const core = halves.map((half) => [...half].sort((a, b) => a - b).join(',')).join(' & ');
     if (core !== describeVoters(region)) {
       const text = `${image.where}: the core counts by ${core}, the descriptor says ${describeVoters(region)}`;

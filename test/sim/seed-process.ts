@@ -16,7 +16,13 @@ process.on('disconnect', () => process.exit());
 async function work(): Promise<void> {
   running = true;
   for (let task = waiting.shift(); task; task = waiting.shift()) {
-    const { config: _, virtualMs: __, faults: ___, changes: ____, ...rest } = await simulate(drawConfig(task.seed, task.profile));
+    const {
+      config: _,
+      virtualMs: __,
+      faults: ___,
+      changes: ____,
+      ...rest
+    } = await simulate(drawConfig(task.seed, task.profile));
     const report: SeedReport = { ...task, ...rest };
     process.send!(report);
   }

@@ -170,7 +170,10 @@ export class WriteCheck {
     const from = before.region.epoch;
     const grows = region.epoch.version >= from.version && region.epoch.confVersion >= from.confVersion;
     if (!grows && isNewerEpoch(from, region.epoch)) {
-      this.#report('epoch is monotonic', `${image.where}: ${describeRegion(before.region)} → ${describeRegion(region)}`);
+      this.#report(
+        'epoch is monotonic',
+        `${image.where}: ${describeRegion(before.region)} → ${describeRegion(region)}`,
+      );
     }
     if (!sameEpoch(from, region.epoch) || batch.placed.has(image)) this.#learn(image);
     if (!batch.applied.has(image)) batch.applied.set(image, { from: image.applied, term: 0 });
