@@ -85,6 +85,8 @@ export class Node {
   #client: Client | undefined;
   #systemClient: Client | undefined;
   #member: Member | undefined;
+  /** The last regions of this node that became part of others: a worker that was not there is told again. */
+  readonly #absorbed = new Map<number, Region>();
   #merges: MergeDriver | undefined;
   #sizer: RegionSizer | undefined;
   #service: KvService | undefined;
@@ -339,6 +341,9 @@ export class Node {
   /** A worker that died may not have come to tell of its last write: a region that began with it, or ended. */
   #reconcile(): void {
     if (this.#pool.restarts === 0) return;
+    for (const [regionId, successor] of this.#absorbed) {
+      this.#pool.post(this.#workerOf(regionId), { kind: 'absorbed', regionId, successor });
+    }
     const records = listRegionRecords(this.#owner.store());
     const untold = new Set(this.#ledger.reconcile(records.map(({ region }) => region)));
     for (const { region, phase } of records) {
@@ -352,6 +357,9 @@ export class Node {
   #onAbsorbed(regionId: number, successor: Region): void {
     this.#ledger.remove(regionId);
     this.#neighbours.forget(regionId);
+    this.#absorbed.set(regionId, successor);
+    const [oldest] = this.#absorbed.keys();
+    if (this.#absorbed.size > LIMITS.absorbedRegions) this.#absorbed.delete(oldest!);
     this.#pool.post(this.#workerOf(regionId), { kind: 'absorbed', regionId, successor });
     this.#merges?.noteAbsorbed(regionId);
   }

@@ -195,7 +195,11 @@ const OPERATORS: Partial<Record<Fault, Draw>> = {
 /** A node is out of a run for good; never more than one, and none where the others are no majority. */
 const LOSSES: Partial<Record<Fault, Draw>> = { amnesiaEvery: every(2, 12), wipeEvery: every(4, 20) };
 
-const MEMBERSHIP: Partial<Record<Fault, Draw>> = { membershipEvery: every(0.5, 4), comparisonEvery: every(1, 8), replayEvery: every(0.5, 4) };
+const MEMBERSHIP: Partial<Record<Fault, Draw>> = {
+  membershipEvery: every(0.5, 4),
+  comparisonEvery: every(1, 8),
+  replayEvery: every(0.5, 4),
+};
 const RANGES: Partial<Record<Fault, Draw>> = { splitEvery: every(0.7, 5), mergeEvery: every(0.7, 5) };
 
 /** How likely a fault is on, where its profile has it. */

@@ -14,7 +14,7 @@ import { listRegions, listTombstones, loadRegion, regionRanges } from '../../eng
 import type { Region } from '../../rpc/wire/region.ts';
 import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
 import { MergeCarrier } from './merge-carrier.ts';
-import type { VirtualProcess } from './process.ts';
+import type { RunningProcess } from './surroundings.ts';
 
 /** From one thread of a process to another. */
 export const THREAD_HOP_MS = 0.05;
@@ -22,13 +22,13 @@ export const THREAD_HOP_MS = 0.05;
 export class VirtualMainThread {
   readonly routes: RouteTable;
   readonly merges: MergeCarrier;
-  readonly #process: VirtualProcess;
+  readonly #process: RunningProcess;
   readonly #ledger = new RangeLedger();
   readonly #claims: ClaimKeeper;
   readonly #waiting = new Map<number, (isGranted: boolean) => void>();
   #nextClaim = 1;
 
-  constructor(process: VirtualProcess) {
+  constructor(process: RunningProcess) {
     this.#process = process;
     const { nodeId, workerCount, node } = process;
     this.routes = new RouteTable(nodeId, workerCount);

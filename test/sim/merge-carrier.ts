@@ -9,22 +9,22 @@ import { judgeTarget } from '../../engine/region/merge.ts';
 import { listRegionRecords, loadRegionRecord, type RegionRecord } from '../../engine/store/region-records.ts';
 import { decode, mraft } from '../../rpc/wire/codec.ts';
 import { containsKey, LAST_SYSTEM_REGION_ID, type Region } from '../../rpc/wire/region.ts';
-import type { VirtualProcess } from './process.ts';
+import type { RunningProcess } from './surroundings.ts';
 
 const ATTEMPTS = 8;
 /** Who says so has not got the target as it was when the source prepared. */
 const DOUBTFUL: readonly string[] = ['EpochNotMatch', 'RegionNotFound', 'ChangeRefused'];
 
 export class MergeCarrier {
-  readonly #process: VirtualProcess;
+  readonly #process: RunningProcess;
   /** Sources whose merge is being carried on at the moment. */
   readonly #running = new Set<number>();
 
-  constructor(process: VirtualProcess) {
+  constructor(process: RunningProcess) {
     this.#process = process;
   }
 
-  get #world(): VirtualProcess['node']['world'] {
+  get #world(): RunningProcess['node']['world'] {
     return this.#process.node.world;
   }
 
@@ -41,7 +41,7 @@ export class MergeCarrier {
     const end = (): void => void this.#running.delete(source.regionId);
     if (this.#process.isDead || attempt >= ATTEMPTS) return end();
     const again = (): void => this.#world.at(this.#world.nowMs + 20, () => this.#attempt(target, merge, attempt + 1));
-    const leader = this.#process.main.routes.route(target.regionId)?.leaderNodeId ?? 0;
+    const leader = this.#process.routes.route(target.regionId)?.leaderNodeId ?? 0;
     const nodeId = (attempt % 2 === 0 && leader) || target.peers[attempt % target.peers.length]!.nodeId;
     this.#world.trace(
       () => `node ${this.#process.nodeId} asks node ${nodeId} to commit the merge of region ${source.regionId}`,
@@ -66,7 +66,7 @@ export class MergeCarrier {
   /** Asks another node, or this one, over the network; undefined: it did not answer in time. */
   #ask<T>(
     nodeId: number,
-    question: (there: VirtualProcess, answer: (value: T) => void) => void,
+    question: (there: RunningProcess, answer: (value: T) => void) => void,
     done: (value: T | undefined) => void,
   ): void {
     const world = this.#world;
@@ -87,7 +87,7 @@ export class MergeCarrier {
   }
 
   #judge(target: Region, source: Region, done: (verdict: ReturnType<typeof judgeTarget> | undefined) => void): void {
-    const nodeIds = new Set([...target.peers.map((peer) => peer.nodeId), ...this.#process.main.routes.nodes]);
+    const nodeIds = new Set([...target.peers.map((peer) => peer.nodeId), ...this.#process.routes.nodes]);
     const verdicts: (ReturnType<typeof judgeTarget> | undefined)[] = [];
     for (const nodeId of nodeIds) {
       this.#ask<RegionRecord | undefined>(

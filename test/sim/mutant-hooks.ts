@@ -1,7 +1,8 @@
 /** The module hooks behind mutant-loader.ts. */
 
 import type { InitializeHook, LoadHook } from 'node:module';
-import { filesOf, MUTANTS, mutate, type Mutant } from './mutants.ts';
+import type { Mutant } from './mutant.ts';
+import { filesOf, MUTANTS, mutate } from './mutants.ts';
 
 let planted: Mutant | undefined;
 

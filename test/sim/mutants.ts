@@ -5,21 +5,8 @@
  */
 
 import type { ProfileChoice } from './batch.ts';
+import type { Mutant } from './mutant.ts';
 import { REGION_MUTANTS } from './region-mutants.ts';
-
-export interface Replacement {
-  /** Below dist. */
-  readonly file: string;
-  readonly find: string;
-  readonly replace: string;
-}
-
-export interface Mutant {
-  readonly name: string;
-  readonly replacements: readonly Replacement[];
-  /** Where it is looked for. Default: mixed. */
-  readonly profile?: ProfileChoice;
-}
 
 const RAFT = 'engine/raft';
 

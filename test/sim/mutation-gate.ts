@@ -3,7 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { runBatch, seedTasks, type SeedReport, type SeedTask } from './batch.ts';
 import { drawConfig } from './config.ts';
-import { filesOf, mutate, type Mutant } from './mutants.ts';
+import type { Mutant } from './mutant.ts';
+import { filesOf, mutate } from './mutants.ts';
 import { simulate } from './simulation.ts';
 
 const LOADER = new URL('./mutant-loader.js', import.meta.url).href;

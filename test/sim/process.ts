@@ -6,6 +6,7 @@
  */
 
 import { EventLoop, type LoopTimers } from '../../engine/shard/event-loop.ts';
+import type { RouteTable } from '../../engine/node/route-table.ts';
 import type { RegionChange } from '../../engine/region/admin.ts';
 import type { ShardEnvironment } from '../../engine/shard/ports.ts';
 import { Shard } from '../../engine/shard/shard.ts';
@@ -23,7 +24,7 @@ import { ProcessDied, VirtualDisk, type Mutation } from './disk.ts';
 import { THREAD_HOP_MS, VirtualMainThread } from './main-thread.ts';
 import { findRecord } from './merge-carrier.ts';
 import type { Random } from './random.ts';
-import type { NodeSurroundings, ReachableNode, Sender, Turn } from './surroundings.ts';
+import type { NodeSurroundings, ReachableNode, RunningProcess, Sender, Turn } from './surroundings.ts';
 
 export const CLUSTER = 'simulated';
 
@@ -140,7 +141,6 @@ export class VirtualWorker implements Turn {
     this.#passAt(this.#world.nowMs);
   }
 
-  /** A word from another thread, which is taken up between two turns. */
   post(run: () => void): void {
     if (this.isDead) return;
     this.#socket.push({ atMs: this.#world.nowMs, frame: NO_FRAME, fromNode: 0, origin: 'thread', run });
@@ -283,7 +283,7 @@ export class VirtualWorker implements Turn {
 }
 
 /** One run of a node's program. */
-export class VirtualProcess implements Sender {
+export class VirtualProcess implements RunningProcess {
   readonly node: VirtualNode;
   readonly nodeId: number;
   readonly bootEpoch: number;
@@ -313,6 +313,10 @@ export class VirtualProcess implements Sender {
 
   get isDead(): boolean {
     return this.diedAtMs < Infinity;
+  }
+
+  get routes(): RouteTable {
+    return this.main.routes;
   }
 
   get workers(): readonly VirtualWorker[] {
@@ -345,13 +349,11 @@ export class VirtualProcess implements Sender {
     this.main.onWorkerDied(number);
   }
 
-  /** Changes a region that is led here; tells how that ended, by code or `done`. */
   changeRegion(regionId: number, epoch: Epoch, change: RegionChange, end: (outcome: string) => void): void {
     const worker = this.workerOf(regionId);
     worker?.post(() => worker.shard.changeRegion(regionId, epoch, change, (error) => end(error?.code ?? 'done')));
   }
 
-  /** What this node has applied of a region, or of whoever is in its place. */
   recordOf(regionId: number, key: Uint8Array): RegionRecord | undefined {
     return findRecord(this.node.disk.store, regionId, key);
   }
@@ -462,7 +464,7 @@ export class VirtualNode implements ReachableNode {
     const { process } = this;
     if (!process) return;
     this.world.at(process.pausedUntilMs, () => {
-      if (!process.isDead) answer(encode(mraft.RoutesResponse, process.main.routes.toWire()), process);
+      if (!process.isDead) answer(encode(mraft.RoutesResponse, process.routes.toWire()), process);
     });
   }
 

@@ -1,7 +1,7 @@
 /** Bugs to be planted into what changes a region: membership, snapshots and cut logs, splits, merges. */
 
 import type { ProfileChoice } from './batch.ts';
-import type { Mutant } from './mutants.ts';
+import type { Mutant } from './mutant.ts';
 
 function mutant(profile: ProfileChoice, name: string, file: string, find: string, replace: string): Mutant {
   return { name, replacements: [{ file, find, replace }], profile };

@@ -1,10 +1,14 @@
 /** What nodes and clients see of the world around them; the world (world.ts) is built of them and so lies above. */
 
+import type { RouteTable } from '../../engine/node/route-table.ts';
+import type { RegionChange } from '../../engine/region/admin.ts';
 import type { Shard } from '../../engine/shard/shard.ts';
+import type { RegionRecord } from '../../engine/store/region-records.ts';
+import type { Epoch } from '../../rpc/wire/region.ts';
 import type { SimConfig } from './config.ts';
+import type { VirtualDisk } from './disk.ts';
 import type { FreshReads } from './fresh-reads.ts';
 import type { VirtualNetwork } from './network.ts';
-import type { VirtualProcess } from './process.ts';
 import type { Safety } from './safety.ts';
 
 /** Virtual time, and what is written down. */
@@ -24,6 +28,26 @@ export interface Surroundings {
 export interface Sender {
   readonly nodeId: number;
   readonly diedAtMs: number;
+}
+
+/** A process, as its threads and other nodes see it. */
+export interface RunningProcess extends Sender {
+  readonly node: { readonly nodeId: number; readonly world: NodeSurroundings; readonly disk: VirtualDisk };
+  readonly isDead: boolean;
+  readonly workerCount: number;
+  readonly routes: RouteTable;
+  worker(number: number): RunningWorker | undefined;
+  workerOf(regionId: number): RunningWorker | undefined;
+  /** Changes a region that is led here; tells how that ended, by code or `done`. */
+  changeRegion(regionId: number, epoch: Epoch, change: RegionChange, end: (outcome: string) => void): void;
+  /** What this node has applied of a region, or of whoever is in its place. */
+  recordOf(regionId: number, key: Uint8Array): RegionRecord | undefined;
+}
+
+export interface RunningWorker {
+  readonly shard: Shard;
+  /** A word from another thread, which is taken up between two turns. */
+  post(run: () => void): void;
 }
 
 /** A worker behind a turn. */
@@ -52,7 +76,7 @@ export interface NodeSurroundings extends Surroundings {
   /** A worker ran a turn: everything that it changed is looked at. */
   afterTurn(turn: Turn): void;
   /** What runs on a node now; undefined: nothing. */
-  processOf(nodeId: number): VirtualProcess | undefined;
+  processOf(nodeId: number): RunningProcess | undefined;
   onDown(node: DownNode): void;
   sendPeerFrame(from: Sender, departsMs: number, to: number, worker: number, frame: Uint8Array): boolean;
   /** A frame of a snapshot is remembered, so that it can come again. */
