@@ -36,13 +36,14 @@ export class OutgoingSnapshots {
   /** By number; the one that is asked first is the one that waits longest. */
   readonly #sending = new Map<number, Outgoing>();
   #late: LateReport[] = [];
-  #nextId = 1;
+  #nextId: number;
   /** The connection or the rate takes no more before the next tick. */
   #isHeldUp = false;
 
   constructor(around: SnapshotSurroundings, host: SendingHost) {
     this.#around = around;
     this.#host = host;
+    this.#nextId = around.firstSnapshotId;
     const nowMs = around.clock.nowMs();
     const { bytesPerSecond } = around.limits;
     this.#budget = new ByteBudget(bytesPerSecond, nowMs);

@@ -60,6 +60,7 @@ export class SnapshotDesk {
       clock: env.clock,
       codec: env.codec ?? PLAIN_CODEC,
       bootEpoch: config.bootEpoch,
+      firstSnapshotId: 1 + Math.floor(env.random() * 2 ** 30) * 2 ** 20,
       limits: limitsOf(config),
       stats: this.stats,
       writeSynced: (batch: WriteBatch) => host.writeSynced(batch),

@@ -22,6 +22,11 @@ export interface SnapshotSurroundings {
   readonly clock: Clock;
   readonly codec: BodyCodec;
   readonly bootEpoch: number;
+  /**
+   * Snapshots are numbered from here. Drawn anew by each worker: one that is started again within the same boot, or has taken
+   * a region over from another worker, must not give a second snapshot the name of a first, whose chunks may be staged.
+   */
+  readonly firstSnapshotId: number;
   readonly limits: SnapshotLimits;
   readonly stats: SnapshotStats;
   readonly writeSynced: WriteSynced;

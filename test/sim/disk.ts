@@ -14,6 +14,7 @@ import type {
   StoreStats,
   WriteBatch,
 } from '../../engine/store/port.ts';
+import { StorageFailure } from '../../rpc/wire/errors.ts';
 import type { Random } from './random.ts';
 import { VirtualFence } from './virtual-fence.ts';
 
@@ -24,8 +25,11 @@ export interface Mutation {
   readonly value: Uint8Array | undefined;
 }
 
-/** Thrown out of a write in the middle of which the process dies. Nothing of that process runs any more. */
-export class ProcessDied extends Error {}
+/**
+ * Thrown out of a write in the middle of which the process dies. Nothing of that process runs any more, so the product must
+ * not take it for an error of its own: it lets a failed disk through everywhere.
+ */
+export class ProcessDied extends StorageFailure {}
 
 /** What the disk tells and asks its node. */
 export interface DiskEvents {

@@ -90,7 +90,7 @@ export class VirtualWorker implements Turn {
       () => this.#nowMs,
       (ms) => (this.#elapsedMs += ms),
     );
-    const random = process.random.stream(`worker ${process.bootEpoch} ${number}`);
+    const random = process.random.stream(`worker ${process.bootEpoch} ${number} ${process.workerStarts++}`);
     this.shard = new Shard(shardConfig, {
       store,
       fence: new Fence(
@@ -291,6 +291,8 @@ export class VirtualProcess implements RunningProcess {
   readonly random: Random;
   readonly workerCount: number;
   readonly main: VirtualMainThread;
+  /** A worker that is started again draws other numbers than the one before. */
+  workerStarts = 0;
   readonly #workers: (VirtualWorker | undefined)[] = [];
   pausedUntilMs = 0;
   diedAtMs = Infinity;
