@@ -236,6 +236,8 @@ export class Replica {
 
   /** Whether a turn has something to do here. */
   get hasWork(): boolean {
+    // Who is being merged away takes part in nothing: its core would hand out once more what it is told to apply.
+    if (this.#finish) return false;
     return this.raft.hasReady() || this.#proposals.hasGathered || this.#reads.hasWork;
   }
 
@@ -363,7 +365,7 @@ export class Replica {
 
   /** Collects what the core wants and sends what need not wait for the disk. False: nothing to do. */
   collect(nowMs: number): boolean {
-    if (!this.raft.hasReady()) return false;
+    if (this.#finish || !this.raft.hasReady()) return false;
     this.#ready = this.raft.ready(nowMs);
     this.#send(this.#ready.messages);
     this.#reads.answerAskers(this.#ready.readStates);

@@ -17,7 +17,7 @@ interface KnownNode {
   incarnation: number;
 }
 
-export type FrameStanding = 'current' | 'changed' | 'olderBoot' | 'otherIncarnation' | 'tooManyNodes';
+export type FrameStanding = 'current' | 'changed' | 'notMember' | 'olderBoot' | 'otherIncarnation' | 'tooManyNodes';
 
 /** The head of a frame. */
 export interface FrameSender {
@@ -30,13 +30,21 @@ export interface FrameSender {
 export class Directory {
   readonly #store: Store;
   readonly #nodes = new Map<number, KnownNode>();
+  /** Undefined: placement has not said yet, and whoever speaks is believed to belong to the cluster. */
+  #members: ReadonlySet<number> | undefined;
 
   constructor(store: Store) {
     this.#store = store;
   }
 
+  /** The nodes of the cluster: what others send is not read. */
+  noteMembers(nodeIds: readonly number[]): void {
+    this.#members = new Set(nodeIds);
+  }
+
   /** Takes the head of a frame; only a `current` or `changed` one may be read on. @throws StorageFailure */
   note(nodeId: number, sender: FrameSender): FrameStanding {
+    if (this.#members && !this.#members.has(nodeId)) return 'notMember';
     const known = this.#nodes.get(nodeId);
     if (!known) return this.#meet(nodeId, sender);
     if (sender.bootEpoch < known.bootEpoch) return 'olderBoot';

@@ -20,6 +20,7 @@ export type ToWorker =
   | { readonly kind: 'takeSlot'; readonly slot: number; readonly regions: readonly ReleasedRegion[] }
   | { readonly kind: 'slotMoved'; readonly slot: number; readonly worker: number }
   /** Whether the node of that id has peers of regions of this node, on whichever worker. */
+  | { readonly kind: 'members'; readonly nodeIds: readonly number[] }
   | { readonly kind: 'neighbour'; readonly nodeId: number; readonly isNeighbour: boolean }
   | { readonly kind: 'claimed'; readonly id: number; readonly isGranted: boolean }
   | { readonly kind: 'jobDone'; readonly id: number; readonly result: JobResult | 'lost' }

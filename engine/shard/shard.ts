@@ -219,9 +219,7 @@ export class Shard {
 
   /** The node stopped when this replica had been removed and was not destroyed yet. */
   #destroyLeft({ region }: RegionRecord): void {
-    const { store, events } = this.#env;
-    destroyReplica(store, { peerId: loadTombstone(store, region.regionId)?.peerId ?? 0, region });
-    events.onRegionGone(region.regionId);
+    this.#erase(loadTombstone(this.#env.store, region.regionId)?.peerId ?? 0, region);
   }
 
   /** Opens a replica that another worker has put into the store, unless it is open or gone again. */
@@ -258,6 +256,11 @@ export class Shard {
   /** Whether another node has peers of regions that some worker here has. */
   noteNeighbour(nodeId: number, isNeighbour: boolean): void {
     this.#neighboursOfNode[isNeighbour ? 'add' : 'delete'](nodeId);
+  }
+
+  /** The nodes of the cluster, as placement has them: what others send is dropped. */
+  noteMembers(nodeIds: readonly number[]): void {
+    this.#directory.noteMembers(nodeIds);
   }
 
   /** Whether the slot of a region is this worker's. */
@@ -346,6 +349,10 @@ export class Shard {
   #destroy({ peerId, region }: Replica): void {
     this.closeRegion(region.regionId);
     this.#snapshots.forget(region.regionId);
+    this.#erase(peerId, region);
+  }
+
+  #erase(peerId: number, region: Region): void {
     destroyReplica(this.#env.store, { peerId, region });
     this.#env.events.onRegionGone(region.regionId);
   }
@@ -359,9 +366,7 @@ export class Shard {
     if (finishing) this.#replicas.lagging.delete(finishing);
     const region = loadRegionRecord(this.#env.store, regionId)?.region;
     const own = region?.peers.find((peer) => peer.nodeId === this.#config.nodeId);
-    if (!region || !own) return;
-    destroyReplica(this.#env.store, { peerId: own.peerId, region });
-    this.#env.events.onRegionGone(regionId);
+    if (region && own) this.#erase(own.peerId, region);
   }
 
   /** Changes a region that is led here; `done` as for Replica.change, and DiskFull. */

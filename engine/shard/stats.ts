@@ -8,6 +8,7 @@ export interface DroppedFrames {
   otherCluster: number;
   otherSender: number;
   otherPeer: number;
+  notMember: number;
   olderBoot: number;
   otherIncarnation: number;
   tooManyNodes: number;
@@ -84,6 +85,7 @@ export function emptyShardStats(): ShardStats {
       otherCluster: 0,
       otherSender: 0,
       otherPeer: 0,
+      notMember: 0,
       olderBoot: 0,
       otherIncarnation: 0,
       tooManyNodes: 0,

@@ -182,6 +182,9 @@ class WorkerThread {
       case 'destroyRegion':
         this.#shard.destroyRegion(message.regionId);
         break;
+      case 'members':
+        this.#shard.noteMembers(message.nodeIds);
+        break;
       case 'openRegion':
         this.#shard.openStoredRegion(message.regionId, message);
         break;

@@ -252,14 +252,14 @@ test('raft messages from who is no peer change nothing', async () => {
     to: region.peers[0]?.peerId ?? 0,
     term: 1e9,
   }));
-  const before = await droppedTotal('otherPeer');
+  const before = await droppedTotal('notMember');
   for (const node of [1, 2, 3]) {
     for (let worker = 0; worker < WORKERS; worker++) {
       const frame = peerFrame({ fromNode: 9, messages });
       raw.send(subjects.peer(CLUSTER, node, worker, 'raft', 9), frame);
     }
   }
-  await eventually('they are counted', async () => (await droppedTotal('otherPeer')) > before);
+  await eventually('they are counted', async () => (await droppedTotal('notMember')) > before);
   assert.equal(await leaderTerms(), termsBefore);
 });
 
