@@ -7,6 +7,7 @@ import { ServerBusy, type MraftError } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import type { Epoch } from '../../rpc/wire/region.ts';
 import type { RaftMessage, RaftNode, ReadState } from '../raft/index.ts';
+import type { RegionPhase } from '../store/region-records.ts';
 import type { Origin, ReplicaEnvironment } from './ports.ts';
 import { ReadIndexService, readIndexMessage } from './read-index-service.ts';
 import { RegionReader, answerBytes, type ReadStats } from './reader.ts';
@@ -84,9 +85,9 @@ export class ReadSide {
   }
 
   /** A replica asks for a read index; who does not lead keeps silent, and the reader tries again elsewhere. */
-  onReadIndex(message: RaftMessage, nowMs: number): void {
+  onReadIndex(message: RaftMessage, phase: RegionPhase, nowMs: number): void {
     const { raft } = this.#host;
-    if (raft.role !== 'leader') return;
+    if (raft.role !== 'leader' || phase !== 'normal') return;
     const id = this.#queue.takeId();
     if (this.#readIndexes.await(id, message)) raft.readIndex(id, nowMs);
   }

@@ -256,15 +256,11 @@ export class Replica {
   step(message: RaftMessage, nowMs: number): void {
     // A snapshot is nothing without its data, and comes with it (stepSnapshot).
     if (message.kind === 'snapshot') return;
-    if (message.kind === 'readIndex') return this.#onReadIndex(message, nowMs);
+    if (message.kind === 'readIndex') return this.#reads.onReadIndex(message, this.state.phase, nowMs);
     if (message.kind === 'readIndexResponse') return this.#reads.onReadIndexResponse(message);
     if (message.kind === 'vote' || message.kind === 'preVote') this.#noticeStranger(message.from);
     if (message.kind === 'append' || message.kind === 'heartbeat') this.#heardMs = nowMs;
     this.raft.step(message, nowMs);
-  }
-
-  #onReadIndex(message: RaftMessage, nowMs: number): void {
-    if (this.state.phase === 'normal') this.#reads.onReadIndex(message, nowMs);
   }
 
   /** A peer that wants to be elected and does not belong to the region may have been removed and not know it. */

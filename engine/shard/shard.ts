@@ -380,9 +380,8 @@ export class Shard {
   }
 
   #regionNotFound(regionId: number): MraftError {
-    const merged = this.#merges.errorFor(regionId);
-    if (merged) return merged;
-    return new RegionNotFound(`node ${this.#config.nodeId} has no region ${regionId}`, { regionId });
+    const message = `node ${this.#config.nodeId} has no region ${regionId}`;
+    return this.#merges.errorFor(regionId) ?? new RegionNotFound(message, { regionId });
   }
 
   get regionCount(): number {
@@ -595,10 +594,9 @@ export class Shard {
   unmeasuredRegions(most: number): Region[] {
     const found: Region[] = [];
     for (const regionId of this.#replicas.led) {
-      const replica = this.#replicas.get(regionId);
-      if (!replica?.traffic.wantsMeasure(replica.region)) continue;
-      found.push(replica.region);
       if (found.length >= most) break;
+      const replica = this.#replicas.get(regionId);
+      if (replica?.traffic.wantsMeasure(replica.region)) found.push(replica.region);
     }
     return found;
   }

@@ -34,11 +34,7 @@ interface Arrived {
   /** A peer's frame and the node it came from, or a client's and where its answers go. */
   readonly fromNode: number;
   readonly origin: string;
-  /** No frame: a word from another thread. */
-  readonly run?: () => void;
 }
-
-const NO_FRAME = new Uint8Array(0);
 
 interface Timer {
   readonly dueLocalMs: number;
@@ -54,6 +50,8 @@ export class VirtualWorker implements Turn {
   readonly #loop: EventLoop;
   readonly #number: number;
   #socket: Arrived[] = [];
+  /** From other threads; a look at the port brings all of them. */
+  #words: (() => void)[] = [];
   #timers: Timer[] = [];
   #soon: (() => void)[] = [];
   #busyUntilMs = 0;
@@ -143,7 +141,7 @@ export class VirtualWorker implements Turn {
 
   post(run: () => void): void {
     if (this.isDead) return;
-    this.#socket.push({ atMs: this.#world.nowMs, frame: NO_FRAME, fromNode: 0, origin: 'thread', run });
+    this.#words.push(run);
     this.#passAt(this.#world.nowMs);
   }
 
@@ -200,17 +198,20 @@ export class VirtualWorker implements Turn {
 
   /** One look at the sockets brings a part of what lies there. */
   #read(): void {
+    for (const word of this.#words.splice(0)) {
+      word();
+      this.#loop.wake();
+    }
     const arrived = this.#socket.splice(0, this.#world.framesPerRead());
-    for (const { frame, fromNode, origin, run } of arrived) {
-      if (run) run();
-      else if (origin === '') this.shard.receivePeerFrame(frame, fromNode);
+    for (const { frame, fromNode, origin } of arrived) {
+      if (origin === '') this.shard.receivePeerFrame(frame, fromNode);
       else this.shard.receiveRequests(frame, origin);
       this.#loop.wake();
     }
   }
 
   #planNextPass(): void {
-    if (this.#socket.length > 0 || this.#soon.length > 0) return this.#passAt(this.#busyUntilMs);
+    if (this.#socket.length > 0 || this.#words.length > 0 || this.#soon.length > 0) return this.#passAt(this.#busyUntilMs);
     let dueLocalMs = Infinity;
     for (const timer of this.#timers) dueLocalMs = Math.min(dueLocalMs, timer.dueLocalMs);
     if (dueLocalMs < Infinity) this.#passAt(this.process.clock.trueAt(dueLocalMs));
