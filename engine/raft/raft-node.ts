@@ -261,14 +261,15 @@ export class RaftNode {
 
   /**
    * Campaigns without waiting for a time-out: at bootstrap, and for the new half of a split. No effect on a leader, on
-   * a peer that does not vote, and while this peer is bound by a promise to a leader that it heard.
+   * a peer that does not vote, and while this peer is bound by a promise to a leader that it heard. Pre-votes cost a round,
+   * and tell nothing of a group that has just come into being (`kind` vote).
    */
-  campaign(nowMs: number): void {
+  campaign(nowMs: number, kind: CampaignKind = 'preVote'): void {
     const now = this.advanceTime(nowMs);
     if (this.leadership !== undefined || now < this.promisedUntilMs) return;
     this.slumber.end();
     this.resetElectionTimer();
-    this.startCampaign('preVote', false);
+    this.startCampaign(kind, false);
   }
 
   /**

@@ -530,7 +530,7 @@ export class Replica {
 
   /** Campaigns without waiting: for the new half of a split, where its parent is led. */
   campaign(nowMs: number): void {
-    this.raft.campaign(nowMs);
+    this.raft.campaign(nowMs, 'vote');
   }
 
   /** It was led by this replica until another worker closed it, just now. */
