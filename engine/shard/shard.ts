@@ -68,6 +68,8 @@ export class Shard {
   readonly #neighboursOfNode = new Set<number>();
   readonly #orphans = new OrphanSearch(() => this.#replicas.values());
   #tickDue = false;
+  /** A replica that was removed goes in the next turn. No tick is asked for: a timer may be late. */
+  #mustDestroy = false;
   /** Replicas that were removed from their region, and when their data goes: voters answer a while longer. */
   readonly #removed = new Map<Replica, number>();
   readonly #reports = new RegionReports();
@@ -335,11 +337,12 @@ export class Shard {
     if (!replica || this.#removed.has(replica)) return;
     const graceMs = wasVoter ? REMOVED_VOTER_ELECTIONS * this.#config.timings.electionTimeoutMs : 0;
     this.#removed.set(replica, this.#env.clock.nowMs() + graceMs);
-    this.#tickDue ||= graceMs === 0;
+    this.#mustDestroy ||= graceMs === 0;
   }
 
   /** Between turns: the data goes, and a tombstone stays. */
   #destroyRemoved(nowMs: number): void {
+    this.#mustDestroy = false;
     for (const [replica, dueMs] of this.#removed) {
       if (nowMs < dueMs) continue;
       this.#destroy(replica);
@@ -418,7 +421,7 @@ export class Shard {
 
   get hasWork(): boolean {
     const isAwaited = this.#tickDue || this.#inbox.length > 0 || this.#replicas.hasBusy || this.#turnEnd.hasWork;
-    return isAwaited || this.#snapshots.hasWork || this.#merges.hasWork;
+    return isAwaited || this.#mustDestroy || this.#snapshots.hasWork || this.#merges.hasWork;
   }
 
   /** Grows with every accepted frame. */

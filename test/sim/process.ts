@@ -211,7 +211,8 @@ export class VirtualWorker implements Turn {
   }
 
   #planNextPass(): void {
-    if (this.#socket.length > 0 || this.#words.length > 0 || this.#soon.length > 0) return this.#passAt(this.#busyUntilMs);
+    if (this.#socket.length > 0 || this.#words.length > 0 || this.#soon.length > 0)
+      return this.#passAt(this.#busyUntilMs);
     let dueLocalMs = Infinity;
     for (const timer of this.#timers) dueLocalMs = Math.min(dueLocalMs, timer.dueLocalMs);
     if (dueLocalMs < Infinity) this.#passAt(this.process.clock.trueAt(dueLocalMs));
