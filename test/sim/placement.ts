@@ -199,7 +199,7 @@ export class Placement {
         continue;
       }
       if (change !== 'wait') {
-        if (!this.#keepsOrder(regionId, change)) return;
+        if (!this.#keepsOrder(region, change)) return;
         // A little too late, now and then, or to the wrong address.
         const epoch = sent && random.chance(0.1) ? sent : region.epoch;
         this.#ask(random.chance(0.05) ? random.pick(this.#world.nodes) : leader, regionId, epoch, change);
@@ -209,10 +209,13 @@ export class Placement {
     if (left.length > 0) again(left, region.epoch);
   }
 
-  /** Newer peers of a region on a node have higher ids, as placement gives them; who was overtaken does not come any more. */
-  #keepsOrder(regionId: number, change: RegionChange): boolean {
+  /** Ids are not used twice and grow, as placement gives them: who was removed, or overtaken, does not come any more. */
+  #keepsOrder({ regionId, peers }: Region, change: RegionChange): boolean {
     if (change.kind !== 'membership') return true;
+    const facts = this.#world.safety.regions.get(regionId);
     return change.changes.every(({ action, peerId, nodeId }) => {
+      const isMember = peers.some((peer) => peer.peerId === peerId);
+      if (action !== 'remove' && !isMember && facts?.hadPeer(peerId)) return false;
       const place = `${regionId} ${nodeId}`;
       if (action === 'remove' || peerId < (this.#latest.get(place) ?? 0)) return action === 'remove';
       this.#latest.set(place, peerId);

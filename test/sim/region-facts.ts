@@ -86,6 +86,10 @@ export class RegionFacts {
     return last?.peers.find(isThere)?.peerId ?? 0;
   }
 
+  hadPeer(peerId: number): boolean {
+    return this.#descriptors.some((region) => region.peers.some((peer) => peer.peerId === peerId));
+  }
+
   // --- descriptors ---------------------------------------------------------------------------------------------------
 
   /** Another region has taken its range over: only who stopped for it can be taken over, and nobody goes on behind it. */

@@ -87,10 +87,10 @@ const LOGS: readonly Mutant[] = [
   ),
   mutant(
     'changes',
-    'a log is cut beyond what is applied',
-    'engine/region/compaction.js',
-    'let index = log.appliedIndex;',
-    'let index = log.lastIndex;',
+    'a log is cut beyond what it is told',
+    'engine/region/replica.js',
+    'compactTo: (index, term) => ',
+    'compactTo: (told, term, index = told + 2) => ',
   ),
   mutant(
     'changes',

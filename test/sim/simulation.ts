@@ -87,7 +87,8 @@ function checkFrames(world: World): void {
     for (const worker of node.process?.workers ?? []) {
       const { malformed, otherCluster, otherSender, otherPeer, tooManyNodes } = worker.shard.stats().dropped;
       // Where peers come and go, some frames are for those that were there before.
-      const forOthers = world.config.faults.membershipEvery > 0 ? 0 : otherPeer;
+      const { membershipEvery, splitEvery, mergeEvery } = world.config.faults;
+      const forOthers = membershipEvery + splitEvery + mergeEvery > 0 ? 0 : otherPeer;
       const refused = malformed + otherCluster + otherSender + forOthers + tooManyNodes;
       if (refused > 0) world.report('no honest frame is refused', `node ${node.nodeId} dropped ${refused}`);
     }
