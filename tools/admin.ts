@@ -108,6 +108,20 @@ export class Admin {
     }
   }
 
+  /**
+   * Asks one node, which need not be led by anybody.
+   * @throws Unavailable when it does not answer, and what it answers
+   */
+  async node(nodeId: number, verb: string, question: object): Promise<unknown> {
+    try {
+      return await this.#calls.ask(subjects.node(this.#cluster, nodeId, verb), question, this.#timeoutMs);
+    } catch (thrown) {
+      const error = asMraftError(thrown);
+      if (error.code !== 'DeadlineExceeded') throw error;
+      throw new Unavailable(`node ${nodeId} of cluster '${this.#cluster}' does not answer`, { cause: error });
+    }
+  }
+
   async close(): Promise<void> {
     this.#calls.close();
     await this.#link.close();

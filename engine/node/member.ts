@@ -5,7 +5,7 @@
 
 import { statfs } from 'node:fs/promises';
 import type { Kv } from '../../rpc/client/index.ts';
-import type { CallPort, Link, LinkSubscription } from '../../rpc/nats/index.ts';
+import type { CallPort, Link } from '../../rpc/nats/index.ts';
 import { asMraftError, PlacementUnavailable, type MraftError } from '../../rpc/wire/errors.ts';
 import { PLACEMENT_REGION_ID, type Region } from '../../rpc/wire/region.ts';
 import { subjects } from '../../rpc/wire/subjects.ts';
@@ -17,7 +17,7 @@ import { NodeAgent, type NodeLoad } from './agent.ts';
 import { GossipHost } from './gossip-host.ts';
 import { carryOut, type OrderTarget } from './orders.ts';
 import { PlacementHost } from './placement-host.ts';
-import { orderFromJson } from './placement-messages.ts';
+import { fieldsOf, idOf, idsOf, orderFromJson } from './placement-messages.ts';
 import { regionFromJson, type RegionJson } from './region-json.ts';
 import type { RouteTable } from './route-table.ts';
 
@@ -49,7 +49,7 @@ export class Member {
   readonly #options: MemberOptions;
   readonly #agent: NodeAgent;
   readonly #host: PlacementHost;
-  readonly #subscription: LinkSubscription;
+  readonly #subscriptions: readonly { close(): void }[];
   readonly #gossip: GossipHost | undefined;
   #splitBounds: SplitBounds = { sizeBytes: 0, loadPerSecond: 0 };
   #turnMs = 0;
@@ -78,7 +78,10 @@ export class Member {
     });
     const { link, routes } = options;
     this.#gossip = link && new GossipHost({ cluster, nodeId, bootEpoch, workers, link, routes });
-    this.#subscription = calls.serve(subjects.node(cluster, nodeId, 'order'), (question) => this.#onOrder(question));
+    this.#subscriptions = [
+      calls.serve(subjects.node(cluster, nodeId, 'order'), (question) => this.#onOrder(question)),
+      calls.serve(subjects.node(cluster, nodeId, 'unsafeRecover'), (question) => this.#onUnsafeRecover(question)),
+    ];
   }
 
   /** Whether placement runs here. */
@@ -167,7 +170,7 @@ export class Member {
   }
 
   close(): void {
-    this.#subscription.close();
+    for (const subscription of this.#subscriptions) subscription.close();
     this.#gossip?.close();
     this.#agent.close();
     this.#host.close();
@@ -184,6 +187,13 @@ export class Member {
     } finally {
       this.#agent.noteChange();
     }
+  }
+
+  /** From a person, not from placement, which may be what is lost. */
+  async #onUnsafeRecover(question: unknown): Promise<void> {
+    const fields = fieldsOf(question);
+    await this.#options.orders.unsafeRecover(idOf(fields, 'regionId'), idsOf(fields['lostNodes'], 'lostNodes'));
+    this.#agent.noteChange();
   }
 
   async #load(): Promise<NodeLoad> {

@@ -443,6 +443,15 @@ export class Node {
     if (!begun) throw new NotLeader(`region ${regionId} is not led by node ${this.#config.nodeId}`, { regionId });
   }
 
+  /**
+   * The replica of a region here goes on alone, because the nodes of the other voters are lost for good. Writes that only
+   * those had are lost.
+   * @throws RegionNotFound, ChangeRefused while a quorum lives, or might
+   */
+  unsafeRecover(regionId: number, lostNodes: readonly number[]): Promise<void> {
+    return this.#pool.ask(this.#workerOf(regionId), (control) => control.unsafeRecover(regionId, lostNodes));
+  }
+
   /** As it is applied here. */
   #ownRegion(regionId: number): Region {
     const region = loadRegion(this.#owner.store(), regionId);

@@ -13,6 +13,7 @@ import type { PeerChange } from '../region/membership.ts';
 export interface OrderTarget {
   changeRegion(regionId: number, epoch: Epoch, change: RegionChange): Promise<void>;
   transferLeader(regionId: number, nodeId: number): Promise<boolean>;
+  unsafeRecover(regionId: number, lostNodes: readonly number[]): Promise<void>;
   /** The key in the middle of a region's data. @throws ChangeRefused when there are too few */
   middleKey(regionId: number): Promise<Uint8Array>;
 }

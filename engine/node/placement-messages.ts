@@ -255,7 +255,7 @@ export function textOf(fields: Fields, field: string): string {
   throw new InvalidArgument(`${field} must be a text`, { field });
 }
 
-function idsOf(value: unknown, field: string): number[] {
+export function idsOf(value: unknown, field: string): number[] {
   if (Array.isArray(value) && value.every((id) => Number.isSafeInteger(id) && id > 0)) return value as number[];
   throw new InvalidArgument(`${field} must be a list of ids`, { field });
 }

@@ -33,6 +33,8 @@ export interface WorkerControl {
   changeRegion(regionId: number, epoch: Epoch, change: RegionChange): Promise<void>;
   /** Lets the replicas of a region compare their data; what differs is reported. False: it is not led there. */
   checkConsistency(regionId: number): boolean;
+  /** Lets the replica of a region go on alone, because the others are lost. @throws as Shard.unsafeRecover */
+  unsafeRecover(regionId: number, lostNodes: readonly number[]): void;
   /** What the worker did since this was last asked. */
   load(): WorkerLoad;
   /** Ends the worker's task after its current turn. */
@@ -90,6 +92,7 @@ export function controlClient(port: MessagePort, worker: number): WorkerControlC
     transferLeader: (regionId: number, nodeId: number) => call('transferLeader', [regionId, nodeId]),
     changeRegion: (regionId: number, epoch: Epoch, change: RegionChange) =>
       call('changeRegion', [regionId, epoch, change], CHANGE_TIMEOUT_MS),
+    unsafeRecover: (regionId: number, lostNodes: readonly number[]) => call('unsafeRecover', [regionId, lostNodes]),
     checkConsistency: (regionId: number) => call('checkConsistency', [regionId]),
     load: () => call('load', []),
     stop: () => call('stop', []),

@@ -2,6 +2,7 @@
 
 import type { Region } from '../../rpc/wire/region.ts';
 import type { Replica } from '../region/replica.ts';
+import type { Replicas } from './replicas.ts';
 import type { SplitBounds, SplitWish } from '../region/traffic.ts';
 
 /** A region as its leader sees it. */
@@ -48,6 +49,17 @@ export class RegionReports {
       else this.#look(replica, reports, bounds, nowMs);
     }
     return reports;
+  }
+
+  /** Regions that are led here and whose size is not known, or not any more; at most so many. */
+  unmeasured(replicas: Replicas, most: number): Region[] {
+    const found: Region[] = [];
+    for (const regionId of replicas.led) {
+      if (found.length >= most) break;
+      const replica = replicas.get(regionId);
+      if (replica?.traffic.wantsMeasure(replica.region)) found.push(replica.region);
+    }
+    return found;
   }
 
   /** The replica is gone. */

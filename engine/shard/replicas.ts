@@ -86,6 +86,28 @@ export class Replicas {
     return busy;
   }
 
+  /** Hands every leadership to the peer that is furthest along; how many it began to. */
+  handOver(nowMs: number): number {
+    let started = 0;
+    for (const regionId of this.#led) {
+      const replica = this.#byId.get(regionId);
+      if (!replica?.isLeader) continue;
+      // It has not heard its peers while it slept, and does not know whom it can trust with it.
+      replica.wake(nowMs);
+      this.noteWork(replica);
+      const target = replica.handoverCandidates()[0];
+      if (target !== undefined && this.transfer(replica, target, nowMs)) started++;
+    }
+    return started;
+  }
+
+  /** False: it does not lead, or the target is no voter of its region. */
+  transfer(replica: Replica, nodeId: number, nowMs: number): boolean {
+    const started = replica.transferTo(nodeId, nowMs);
+    if (started) this.noteWork(replica);
+    return started;
+  }
+
   tick(nowMs: number): void {
     for (const replica of this.#awake) {
       replica.tick(nowMs);

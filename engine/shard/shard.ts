@@ -9,6 +9,7 @@ import { LIMITS } from '../../rpc/wire/limits.ts';
 import type { Epoch, Region } from '../../rpc/wire/region.ts';
 import type { CommitMerge } from '../region/commit-merge.ts';
 import type { ChangeDone, RegionChange } from '../region/admin.ts';
+import { recoveredRecord } from '../region/unsafe-recovery.ts';
 import { Replica, type ReplicaStats, type ReplicaStatus } from '../region/replica.ts';
 import type { Origin, ReplicaEnvironment } from '../region/ports.ts';
 import {
@@ -16,6 +17,7 @@ import {
   listRegionRecords,
   loadRegionRecord,
   loadTombstone,
+  putRegionRecord,
   type RegionRecord,
 } from '../store/region-records.ts';
 import { Directory } from './directory.ts';
@@ -372,6 +374,25 @@ export class Shard {
     if (region && own) this.#erase(own.peerId, region);
   }
 
+  /**
+   * The replica here goes on alone, because the other voters are lost for good. Between turns.
+   * @throws RegionNotFound, ChangeRefused (recoveredRecord), DiskFull, StorageFailure
+   */
+  unsafeRecover(regionId: number, lostNodes: readonly number[]): void {
+    const replica = this.#replicas.get(regionId);
+    if (!replica) throw this.#regionNotFound(regionId);
+    if (this.isStalled) throw this.#diskFull();
+    const silentNodes = this.#liveness.lostNodes;
+    const { isLeader, leaderNodeId, state } = replica;
+    const view = { record: state.record, nodeId: this.#config.nodeId, isLeader, leaderNodeId, silentNodes };
+    const record = recoveredRecord(view, lostNodes);
+    const batch = this.#env.store.createBatch();
+    putRegionRecord(batch, record);
+    this.#turnEnd.writeDurable(batch, true);
+    this.closeRegion(regionId);
+    this.openRegion(record);
+  }
+
   /** Changes a region that is led here; `done` as for Replica.change, and DiskFull. */
   changeRegion(regionId: number, epoch: Epoch, change: RegionChange, done: ChangeDone): void {
     // In the middle of a turn the logs are ahead of the store.
@@ -549,30 +570,14 @@ export class Shard {
 
   /** Hands every leadership to the peer that is furthest along; call it again until `leaderCount` is 0 or time is up. */
   handOver(): void {
-    const nowMs = this.#env.clock.nowMs();
-    for (const regionId of this.#replicas.led) {
-      const replica = this.#replicas.get(regionId);
-      if (!replica?.isLeader) continue;
-      // It has not heard its peers while it slept, and does not know whom it can trust with it.
-      replica.wake(nowMs);
-      this.#replicas.noteWork(replica);
-      const target = replica.handoverCandidates()[0];
-      if (target !== undefined) this.#transfer(replica, target);
-    }
+    this.#stats.transfers += this.#replicas.handOver(this.#env.clock.nowMs());
   }
 
   /** Hands one region over. False: it is not led here, or the target is no voter of it. */
   transferLeader(regionId: number, nodeId: number): boolean {
     const replica = this.#replicas.get(regionId);
-    return replica !== undefined && this.#transfer(replica, nodeId);
-  }
-
-  #transfer(replica: Replica, nodeId: number): boolean {
-    const started = replica.transferTo(nodeId, this.#env.clock.nowMs());
-    if (started) {
-      this.#replicas.noteWork(replica);
-      this.#stats.transfers++;
-    }
+    const started = replica !== undefined && this.#replicas.transfer(replica, nodeId, this.#env.clock.nowMs());
+    if (started) this.#stats.transfers++;
     return started;
   }
 
@@ -595,13 +600,7 @@ export class Shard {
 
   /** Regions that are led here and whose size is not known, or not any more; at most so many. */
   unmeasuredRegions(most: number): Region[] {
-    const found: Region[] = [];
-    for (const regionId of this.#replicas.led) {
-      if (found.length >= most) break;
-      const replica = this.#replicas.get(regionId);
-      if (replica?.traffic.wantsMeasure(replica.region)) found.push(replica.region);
-    }
-    return found;
+    return this.#reports.unmeasured(this.#replicas, most);
   }
 
   /** How large a region was found to be, as of a version of it. */

@@ -100,6 +100,10 @@ class WorkerThread {
             this.#shard.changeRegion(regionId, epoch, change, (error) => (error ? reject(error) : resolve()));
             this.#loop.wake();
           }),
+        unsafeRecover: (regionId, lostNodes) => {
+          this.#shard.unsafeRecover(regionId, lostNodes);
+          this.#loop.wake();
+        },
         checkConsistency: (regionId) => {
           const begun = this.#shard.checkConsistency(regionId);
           this.#loop.wake();

@@ -5,7 +5,7 @@ import { Command, Option } from 'commander';
 import { InvalidArgument } from '../../rpc/wire/errors.ts';
 import type { Admin, RegionRoute } from '../admin.ts';
 import { ctlAction, showKey, type Arguments, type Row } from './ctl-action.ts';
-import { wholeNumber } from './flags.ts';
+import { wholeNumbers, wholeNumber } from './flags.ts';
 import { change, showOutcome, type ChangeFlags } from './operator-progress.ts';
 
 export function regionCommand(): Command {
@@ -74,6 +74,23 @@ export function regionCommand(): Command {
         .addOption(new Option('--key64 <key>', 'the same in base64').conflicts('key')),
     )
     .addCommand(
+      ctlAction<RegionFlags>(
+        new Command('unsafe-recover'),
+        async (admin, [regionId, nodeId], { lost = [] }) => {
+          await admin.node(nodeId as number, 'unsafeRecover', { regionId, lostNodes: lost });
+          return { regionId, nodeId, lostNodes: lost };
+        },
+        {
+          text: () =>
+            'recovered: writes that only the lost nodes had are gone; these must not come back with their data',
+        },
+      )
+        .description('last resort: one replica goes on alone where the quorum is lost for good; loses writes')
+        .argument('<region>', 'its id', wholeNumber)
+        .argument('<node>', 'whose replica goes on', wholeNumber)
+        .requiredOption('--lost <nodes>', 'the nodes that are lost for good, as 2,3', wholeNumbers),
+    )
+    .addCommand(
       changeCommand('merge', 'makes one of two neighbours', ([regionId, targetRegionId]) => ({
         kind: 'merge',
         regionId,
@@ -85,6 +102,7 @@ export function regionCommand(): Command {
 }
 
 interface RegionFlags extends ChangeFlags {
+  readonly lost?: readonly number[];
   readonly observer?: boolean;
   readonly system?: boolean;
   readonly key?: string;
