@@ -111,7 +111,7 @@ async function keysLedBy(nodeId: number): Promise<string[]> {
   const admin = await Admin.connect({ cluster: cluster.cluster, nats: cluster.url });
   const ascii = await eventually(`node ${nodeId} leads something`, () => ledBy(admin, nodeId), BALANCED_WITHIN_MS);
   await admin.close();
-  return ascii.slice(0, 6).map(({ startKey }) => `${String.fromCharCode((startKey[0] ?? 0) + 1)}paused`);
+  return ascii!.slice(0, 6).map(({ startKey }) => `${String.fromCharCode((startKey[0] ?? 0) + 1)}paused`);
 }
 
 async function ledBy(admin: Admin, nodeId: number): Promise<RegionRoute[] | undefined> {

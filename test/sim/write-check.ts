@@ -337,6 +337,8 @@ export class WriteCheck {
     if (applied > facts.committedTo) {
       this.#report('a snapshot is of what is committed', `${image.where}: ${applied} of ${facts.committedTo}`);
     }
+    // A range delete that is ahead of its index at the sender is so here, until it is done again.
+    for (const other of facts.images.values()) if (other.aheadAt.has(applied)) image.aheadAt.add(applied);
     image.replaced = undefined;
     if (!replaced) return;
     if (applied < replaced.applied) {
