@@ -9,10 +9,12 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
-const OLDEST_NODE = 20;
+/** zlib has crc32 since then. */
+const OLDEST_NODE = [20, 15];
 
-if (Number(process.versions.node.split('.')[0]) < OLDEST_NODE) {
-  stop(`mraft needs Node ${OLDEST_NODE} or later, this is ${process.versions.node}`);
+const [major, minor] = process.versions.node.split('.').map(Number);
+if (major < OLDEST_NODE[0] || (major === OLDEST_NODE[0] && minor < OLDEST_NODE[1])) {
+  stop(`mraft needs Node ${OLDEST_NODE.join('.')} or later, this is ${process.versions.node}`);
 }
 if (!isInstalled()) {
   console.error('setup: installing dependencies');
