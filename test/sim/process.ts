@@ -515,6 +515,8 @@ export class VirtualNode implements ReachableNode {
     this.disk.wipe({ fences: what === 'everything' });
     if (what === 'database' && hadPassed) this.#forget();
     if (what === 'everything') {
+      // Nothing is left by which it could notice what it forgot; it is for the others to notice.
+      this.hasForgotten = false;
       this.world.safety.onLoss(this.nodeId);
       this.incarnation++;
       this.isLost = true;
