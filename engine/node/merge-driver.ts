@@ -223,7 +223,7 @@ export class MergeDriver {
 
 function withDeadline<T>(promise: Promise<T>, timeoutMs: number, message: string): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new DeadlineExceeded(message)), timeoutMs);
+    const timer = setTimeout(() => reject(new DeadlineExceeded(message)), timeoutMs).unref();
     promise.then(resolve, reject).finally(() => clearTimeout(timer));
   });
 }

@@ -69,6 +69,7 @@ export class PlacementHost {
   #turn = 0;
   #reign: Reign | undefined;
   #lastNowMs = 0;
+  #closed = false;
 
   constructor(options: PlacementHostOptions) {
     this.#options = options;
@@ -88,10 +89,12 @@ export class PlacementHost {
   noteLeader(isLeader: boolean): void {
     this.#turn++;
     this.#letGo();
-    if (isLeader) void this.#takeOver(this.#turn);
+    if (isLeader && !this.#closed) void this.#takeOver(this.#turn);
   }
 
+  /** For good: while a node hands over what it leads, it may come to lead region 1 once more. */
   close(): void {
+    this.#closed = true;
     this.noteLeader(false);
   }
 

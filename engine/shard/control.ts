@@ -101,7 +101,8 @@ export function controlClient(port: MessagePort, worker: number): WorkerControlC
 
 function withDeadline<T>(promise: Promise<T>, timeoutMs: number, message: string): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Unavailable(message)), timeoutMs);
+    // A call to a worker that died must not keep alive a program that has closed its database.
+    const timer = setTimeout(() => reject(new Unavailable(message)), timeoutMs).unref();
     promise.then(resolve, reject).finally(() => clearTimeout(timer));
   });
 }

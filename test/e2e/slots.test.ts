@@ -1,7 +1,7 @@
 /** Slots move between the worker threads of nodes that serve; callers must not notice, whatever dies in the middle. */
 
 // First, so that it sees the threads that the engine starts.
-import { liveThreads } from './threads.ts';
+import { liveThreads, throwIn } from './threads.ts';
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -96,7 +96,7 @@ test('are where they belong after a worker died in the middle of moves', async (
   for (let i = 0; i < 4; i++) {
     await new Promise((resolve) => setTimeout(resolve, 500));
     // The oldest, so that it is one that serves.
-    await liveThreads()[0]!.terminate();
+    throwIn(liveThreads()[0]!);
   }
   const moves = await moving;
   await load.stop();
