@@ -8,6 +8,9 @@ import type { Directory } from './directory.ts';
 import type { ShardConfig, ShardTransport } from './ports.ts';
 import { messageBytes, toWireMessage } from './raft-wire.ts';
 
+/** Every node has it. */
+const FIRST_WORKER = 0;
+
 interface Destination {
   readonly nodeId: number;
   readonly worker: number;
@@ -51,9 +54,12 @@ export class Outbox {
     destination.sizeBytes += sizeBytes;
   }
 
-  /** Tells a peer what became of a region that it takes itself for a part of. */
+  /**
+   * Tells a peer what became of a region that it takes itself for a part of, or asks. Who does so may not have heard the
+   * other node for long, and not know how many workers it has by now: the first one hands it over.
+   */
   addNotice(nodeId: number, toPeer: number, region: Region): void {
-    const destination = this.#destination(nodeId, this.#directory.workerOf(nodeId, region.regionId));
+    const destination = this.#destination(nodeId, FIRST_WORKER);
     if (destination.notices.length >= LIMITS.noticesPerFrame) return;
     if (destination.messages.length === 0 && destination.notices.length === 0) this.#waiting.push(destination);
     destination.notices.push({ toPeer, region: toWireRegion(region) });
