@@ -29,12 +29,15 @@ export interface FrameSender {
 
 export class Directory {
   readonly #store: Store;
+  readonly #isSilent: (nodeId: number) => boolean;
   readonly #nodes = new Map<number, KnownNode>();
   /** Undefined: placement has not said yet, and whoever speaks is believed to belong to the cluster. */
   #members: ReadonlySet<number> | undefined;
 
-  constructor(store: Store) {
+  /** `isSilent`: nothing was heard of the node for long. */
+  constructor(store: Store, isSilent: (nodeId: number) => boolean = () => false) {
     this.#store = store;
+    this.#isSilent = isSilent;
   }
 
   /** The nodes of the cluster: what others send is not read. */
@@ -89,9 +92,12 @@ export class Directory {
     return counterparts;
   }
 
-  /** The worker of a region on a node; a node that was not heard yet gets everything at worker 0, which forwards it. */
+  /**
+   * The worker of a region on a node. A node that was not heard yet, or not for long, gets everything at worker 0, which
+   * forwards it: it may have come back with fewer workers, and not speak before it is spoken to.
+   */
   workerOf(nodeId: number, regionId: number): number {
-    const workers = this.#nodes.get(nodeId)?.workers ?? 1;
+    const workers = this.#isSilent(nodeId) ? 1 : (this.#nodes.get(nodeId)?.workers ?? 1);
     return workers <= 1 ? 0 : homeWorker(slotOfRegion(regionId), workers);
   }
 }

@@ -44,3 +44,15 @@ test('who did not say at first is remembered once it does', () => {
   assert.is(directory.note(2, FIRST), 'current');
   assert.is(directory.note(2, { ...FIRST, incarnation: 8 }), 'otherIncarnation');
 });
+
+test('a node that is silent is spoken to at its first worker: it may have come back with fewer', () => {
+  let isSilent = false;
+  const directory = new Directory(new MemoryStore(), () => isSilent);
+  directory.note(2, { bootEpoch: 1, workers: 8, incarnation: 5 });
+  const others = Array.from({ length: 20 }, (_, regionId) => directory.workerOf(2, regionId)).filter(
+    (worker) => worker > 0,
+  );
+  assert.ok(others.length > 0);
+  isSilent = true;
+  for (let regionId = 0; regionId < 20; regionId++) assert.is(directory.workerOf(2, regionId), 0);
+});
