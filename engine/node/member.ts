@@ -144,9 +144,9 @@ export class Member {
 
   /** Nodes come to be known before anything of theirs is, and are forgotten when they have left. */
   #onMembers(members: readonly number[], left: readonly number[]): void {
-    const { routes, pool } = this.#options;
+    const { routes, pool, config } = this.#options;
     // An answer that names nobody comes from a placement that has just begun.
-    if (members.length > 0) pool.postAll({ kind: 'members', nodeIds: members });
+    if (members.length > 0) pool.postAll({ kind: 'members', nodeIds: [...members, ...config.initialNodes] });
     for (const nodeId of members) routes.noteNode(nodeId, 0);
     for (const nodeId of left) {
       routes.forgetNode(nodeId);

@@ -27,27 +27,36 @@ export interface FrameSender {
   readonly incarnation: number;
 }
 
+/** What else this worker knows of nodes. */
+export interface NodeView {
+  /** Nothing was heard of it for long. */
+  isSilent(nodeId: number): boolean;
+  /** A region here has a peer there. */
+  isNeighbour(nodeId: number): boolean;
+}
+
+const NOTHING_KNOWN: NodeView = { isSilent: () => false, isNeighbour: () => false };
+
 export class Directory {
   readonly #store: Store;
-  readonly #isSilent: (nodeId: number) => boolean;
+  readonly #view: NodeView;
   readonly #nodes = new Map<number, KnownNode>();
   /** Undefined: placement has not said yet, and whoever speaks is believed to belong to the cluster. */
   #members: ReadonlySet<number> | undefined;
 
-  /** `isSilent`: nothing was heard of the node for long. */
-  constructor(store: Store, isSilent: (nodeId: number) => boolean = () => false) {
+  constructor(store: Store, view: Partial<NodeView> = {}) {
     this.#store = store;
-    this.#isSilent = isSilent;
+    this.#view = { ...NOTHING_KNOWN, ...view };
   }
 
-  /** The nodes of the cluster: what others send is not read. */
+  /** The nodes of the cluster: what others send is not read, unless a region here says that it has a peer there. */
   noteMembers(nodeIds: readonly number[]): void {
     this.#members = new Set(nodeIds);
   }
 
   /** Takes the head of a frame; only a `current` or `changed` one may be read on. @throws StorageFailure */
   note(nodeId: number, sender: FrameSender): FrameStanding {
-    if (this.#members && !this.#members.has(nodeId)) return 'notMember';
+    if (!this.#isMember(nodeId)) return 'notMember';
     const known = this.#nodes.get(nodeId);
     if (!known) return this.#meet(nodeId, sender);
     if (sender.bootEpoch < known.bootEpoch) return 'olderBoot';
@@ -56,6 +65,11 @@ export class Directory {
     known.bootEpoch = sender.bootEpoch;
     known.workers = sender.workers;
     return 'changed';
+  }
+
+  /** Placement hears of the first nodes one by one, and needs them to be heard by each other before. */
+  #isMember(nodeId: number): boolean {
+    return this.#members === undefined || this.#members.has(nodeId) || this.#view.isNeighbour(nodeId);
   }
 
   #meet(nodeId: number, { bootEpoch, workers, incarnation }: FrameSender): FrameStanding {
@@ -97,7 +111,7 @@ export class Directory {
    * forwards it: it may have come back with fewer workers, and not speak before it is spoken to.
    */
   workerOf(nodeId: number, regionId: number): number {
-    const workers = this.#isSilent(nodeId) ? 1 : (this.#nodes.get(nodeId)?.workers ?? 1);
+    const workers = this.#view.isSilent(nodeId) ? 1 : (this.#nodes.get(nodeId)?.workers ?? 1);
     return workers <= 1 ? 0 : homeWorker(slotOfRegion(regionId), workers);
   }
 }

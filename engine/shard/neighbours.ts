@@ -19,6 +19,10 @@ export class Neighbours {
     return [...this.#peers.keys()];
   }
 
+  has(nodeId: number): boolean {
+    return this.#peers.has(nodeId);
+  }
+
   /** The region has a replica here, with these peers: also to be called when its membership has changed. */
   note(region: Region): void {
     const nodes = region.peers.map((peer) => peer.nodeId).filter((nodeId) => nodeId !== this.#ownNodeId);

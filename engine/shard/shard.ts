@@ -85,7 +85,10 @@ export class Shard {
   constructor(config: ShardConfig, env: ShardEnvironment) {
     this.#config = config;
     this.#env = env;
-    this.#directory = new Directory(env.store, (nodeId) => this.#liveness.lostNodes.has(nodeId));
+    this.#directory = new Directory(env.store, {
+      isSilent: (nodeId) => this.#liveness.lostNodes.has(nodeId),
+      isNeighbour: (nodeId) => this.#neighbours.has(nodeId),
+    });
     this.#slots = new WorkerSlots({
       worker: config.worker,
       table: env.slots ?? new SlotTable(config.workers),

@@ -47,7 +47,7 @@ test('who did not say at first is remembered once it does', () => {
 
 test('a node that is silent is spoken to at its first worker: it may have come back with fewer', () => {
   let isSilent = false;
-  const directory = new Directory(new MemoryStore(), () => isSilent);
+  const directory = new Directory(new MemoryStore(), { isSilent: () => isSilent });
   directory.note(2, { bootEpoch: 1, workers: 8, incarnation: 5 });
   const others = Array.from({ length: 20 }, (_, regionId) => directory.workerOf(2, regionId)).filter(
     (worker) => worker > 0,
@@ -55,4 +55,14 @@ test('a node that is silent is spoken to at its first worker: it may have come b
   assert.ok(others.length > 0);
   isSilent = true;
   for (let regionId = 0; regionId < 20; regionId++) assert.is(directory.workerOf(2, regionId), 0);
+});
+
+test('frames of who is no member are not read, but a peer of a region is one before placement has heard of it', () => {
+  const directory = new Directory(new MemoryStore(), { isNeighbour: (nodeId) => nodeId === 3 });
+  const sender = { bootEpoch: 1, workers: 2, incarnation: 5 };
+  assert.is(directory.note(9, sender), 'changed', 'as long as placement has said nothing');
+  directory.noteMembers([1, 2]);
+  assert.is(directory.note(2, sender), 'changed');
+  assert.is(directory.note(3, { ...sender, incarnation: 6 }), 'changed');
+  assert.is(directory.note(9, sender), 'notMember');
 });
