@@ -338,9 +338,11 @@ export class Replica {
 
   // --- step 3: what the turn gathered becomes entries and read indexes ---------------------------------------------
 
-  propose(nowMs: number): void {
+  /** Proposes what the turn gathered, and collects what the core wants. False: nothing is to be done. */
+  proposeAndCollect(nowMs: number): boolean {
     if (this.#proposals.hasGathered) this.#proposeGathered(nowMs);
     this.#reads.confirmGathered(nowMs);
+    return this.#collect(nowMs);
   }
 
   #proposeGathered(nowMs: number): void {
@@ -360,7 +362,7 @@ export class Replica {
   // --- steps 4 to 8: what the core wants done ----------------------------------------------------------------------
 
   /** Collects what the core wants and sends what need not wait for the disk. False: nothing to do. */
-  collect(nowMs: number): boolean {
+  #collect(nowMs: number): boolean {
     if (this.#finish || !this.raft.hasReady()) return false;
     this.#ready = this.raft.ready(nowMs);
     this.#send(this.#ready.messages);
