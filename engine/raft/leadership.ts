@@ -58,7 +58,6 @@ export class Leadership {
   private alone: boolean;
   /** By slot; this peer's own counts what is durable here. */
   private progress: readonly Progress[];
-  private values: Float64Array;
   /** Index of the no-op: what is committed from there on is committed in this term. */
   private readonly termStart: number;
 
@@ -90,7 +89,6 @@ export class Leadership {
     this.term = term;
     this.selfSlot = quorum.slotOf(config.peerId);
     this.alone = quorum.isAlone(this.selfSlot);
-    this.values = new Float64Array(quorum.size);
     const next = log.lastIndex + 1;
     this.progress = quorum.peers.map(
       (peerId) => new Progress(peerId, next, config.maxInflightAppends, config.maxInflightBytes, nowMs),
@@ -162,7 +160,6 @@ export class Leadership {
     this.quorum = quorum;
     this.selfSlot = quorum.slotOf(this.config.peerId);
     this.alone = quorum.isAlone(this.selfSlot);
-    this.values = new Float64Array(quorum.size);
     if (!membership.voters.includes(this.transferTargetId)) this.endTransfer();
     this.appendDue = true;
     this.hibernation.noteActivity();
@@ -430,8 +427,9 @@ export class Leadership {
   private advanceCommit(newMatch: number): void {
     const before = this.log.commit;
     if (newMatch <= before) return;
-    for (let slot = 0; slot < this.progress.length; slot++) this.values[slot] = this.progress[slot]!.match;
-    const agreed = this.quorum.highest(this.values);
+    const { values } = this.quorum;
+    for (let slot = 0; slot < this.progress.length; slot++) values[slot] = this.progress[slot]!.match;
+    const agreed = this.quorum.highest(values);
     if (agreed <= before || this.log.term(agreed) !== this.term) return;
     this.log.commitTo(agreed);
     this.uncommittedBytes -= this.log.bytesBetween(Math.max(before, this.termStart), agreed);
@@ -458,10 +456,11 @@ export class Leadership {
   }
 
   private agreedRound(): number {
+    const { values } = this.quorum;
     for (let slot = 0; slot < this.progress.length; slot++) {
-      this.values[slot] = slot === this.selfSlot ? this.rounds.latest : this.progress[slot]!.ackedRound;
+      values[slot] = slot === this.selfSlot ? this.rounds.latest : this.progress[slot]!.ackedRound;
     }
-    return this.quorum.highest(this.values);
+    return this.quorum.highest(values);
   }
 
   private countRounds(): void {
@@ -487,10 +486,11 @@ export class Leadership {
   }
 
   private quorumHeardMs(nowMs: number): number {
+    const { values } = this.quorum;
     for (let slot = 0; slot < this.progress.length; slot++) {
-      this.values[slot] = slot === this.selfSlot ? nowMs : this.progress[slot]!.heardMs;
+      values[slot] = slot === this.selfSlot ? nowMs : this.progress[slot]!.heardMs;
     }
-    return this.quorum.highest(this.values);
+    return this.quorum.highest(values);
   }
 
   /** What every peer has that was heard lately. One that is down does not keep entries in memory. */
@@ -547,6 +547,8 @@ export class Leadership {
 
   private sleepIfAgreed(): void {
     const agreed = this.progress.every(({ asleep }, slot) => asleep || slot === this.selfSlot);
-    if (agreed && this.isQuiet()) this.hibernation.sleep();
+    if (!agreed || !this.isQuiet()) return;
+    this.rounds.forget();
+    this.hibernation.sleep();
   }
 }

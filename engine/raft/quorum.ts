@@ -8,17 +8,23 @@ import type { Membership } from './types.ts';
 
 export type TallyResult = 'won' | 'lost' | 'pending';
 
+/** One of each for all groups, filled and read within one call: a node has thousands of groups, and counts in one at a time. */
+let scratch = new Float64Array(16);
+let sorted = new Float64Array(16);
+
 export class Quorum {
   /** Peer ids in the order of their slots, ascending. */
   readonly peers: readonly number[];
   private readonly halves: readonly (readonly number[])[];
-  private readonly sorted: Float64Array;
 
   constructor(voters: readonly number[], votersOutgoing: readonly number[] = [], learners: readonly number[] = []) {
     this.peers = [...new Set([...voters, ...votersOutgoing, ...learners])].sort((a, b) => a - b);
     const halves = votersOutgoing.length > 0 ? [voters, votersOutgoing] : [voters];
     this.halves = halves.map((half) => [...new Set(half)].map((peerId) => this.slotOf(peerId)));
-    this.sorted = new Float64Array(this.peers.length);
+    if (this.peers.length > scratch.length) {
+      scratch = new Float64Array(2 * this.peers.length);
+      sorted = new Float64Array(2 * this.peers.length);
+    }
   }
 
   static of({ voters, votersOutgoing, learners }: Membership): Quorum {
@@ -43,6 +49,11 @@ export class Quorum {
   /** Whether this peer alone decides everything. */
   isAlone(slot: number): boolean {
     return this.halves.every((half) => half.length === 1 && half[0] === slot);
+  }
+
+  /** Room for a value of each slot, to be counted at once: whichever group asks next overwrites it. */
+  get values(): Float64Array {
+    return scratch;
   }
 
   /** The highest value that a quorum has reached; `values` are by slot. -Infinity without voters. */
@@ -70,7 +81,6 @@ export class Quorum {
   }
 
   private highestOf(half: readonly number[], values: Float64Array): number {
-    const sorted = this.sorted;
     const count = half.length;
     if (count === 0) return -Infinity;
     // Insertion sort, descending: three to seven numbers.

@@ -4,9 +4,11 @@
  */
 
 const REMEMBERED = 128;
+const NONE = new Float64Array(0);
 
 export class Rounds {
-  private readonly sentAtMs = new Float64Array(REMEMBERED);
+  /** Empty until the next round, of a group that sleeps. */
+  private sentAtMs = NONE;
   private latestRound = 0;
 
   /** 0 before the first. */
@@ -16,14 +18,20 @@ export class Rounds {
 
   /** Starts the next round, whose messages leave at `nowMs` or later. */
   start(nowMs: number): number {
+    if (this.sentAtMs === NONE) this.sentAtMs = new Float64Array(REMEMBERED).fill(-Infinity);
     this.latestRound++;
     this.sentAtMs[this.latestRound % REMEMBERED] = nowMs;
     return this.latestRound;
   }
 
+  /** When they were sent; their numbers go on. */
+  forget(): void {
+    this.sentAtMs = NONE;
+  }
+
   /** -Infinity for a round that is forgotten. */
   sentMs(round: number): number {
-    if (round <= 0 || round > this.latestRound || this.latestRound - round >= REMEMBERED) return -Infinity;
+    if (this.sentAtMs === NONE || round <= 0 || round > this.latestRound || this.latestRound - round >= REMEMBERED) return -Infinity;
     return this.sentAtMs[round % REMEMBERED]!;
   }
 }

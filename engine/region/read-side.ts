@@ -3,30 +3,28 @@
  * lease (reads.ts), at the leader's word where another replica serves them (read-index-service.ts), read and answered.
  */
 
-import { ServerBusy, type MraftError } from '../../rpc/wire/errors.ts';
+import { ServerBusy } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
-import type { Epoch } from '../../rpc/wire/region.ts';
 import type { RaftMessage, RaftNode, ReadState } from '../raft/index.ts';
 import type { RegionPhase } from '../store/region-records.ts';
-import type { Origin, ReplicaEnvironment } from './ports.ts';
+import type { ReplicaEnvironment } from './ports.ts';
 import { ReadIndexService, readIndexMessage } from './read-index-service.ts';
 import { RegionReader, answerBytes, type ReadStats } from './reader.ts';
 import { ReadQueue, type ReadRequest } from './reads.ts';
+import { checkEpoch, checkPhase } from './refusals.ts';
 import type { RegionState } from './region-state.ts';
+import type { Voice } from './voice.ts';
 
 /** What the reads need of the replica. */
 export interface ReadHost {
   readonly raft: RaftNode;
-  readonly appliedIndex: number;
-  send(messages: readonly RaftMessage[]): void;
-  /** @throws EpochNotMatch, RegionMerging: the range may be another's, which knows more */
-  checkServes(epoch: Epoch): void;
-  notLeader(): MraftError;
-  fail(origin: Origin, requestId: number, error: unknown): void;
+  readonly applied: { readonly appliedIndex: number };
+  readonly voice: Voice;
 }
 
 export class ReadSide {
   readonly #env: ReplicaEnvironment;
+  readonly #state: RegionState;
   readonly #host: ReadHost;
   readonly #queue: ReadQueue;
   readonly #readIndexes = new ReadIndexService();
@@ -34,6 +32,7 @@ export class ReadSide {
 
   constructor(env: ReplicaEnvironment, state: RegionState, stats: ReadStats, host: ReadHost) {
     this.#env = env;
+    this.#state = state;
     this.#host = host;
     this.#queue = new ReadQueue(1 + Math.floor(env.random() * 2 ** 30) * 2 ** 20);
     this.#reader = new RegionReader(env.store, state, stats);
@@ -64,8 +63,8 @@ export class ReadSide {
   /** What the turn gathered asks for a read index, all together, unless a lease answers for it. */
   confirmGathered(nowMs: number): void {
     if (!this.#queue.hasGathered) return;
-    const { raft, appliedIndex } = this.#host;
-    if (raft.hasLease(nowMs)) this.#queue.admitLease(raft.commit, appliedIndex);
+    const { raft, applied } = this.#host;
+    if (raft.hasLease(nowMs)) this.#queue.admitLease(raft.commit, applied.appliedIndex);
     else this.#queue.demoteLease();
     const id = this.#queue.closeGroup();
     if (id === 0) return;
@@ -76,7 +75,7 @@ export class ReadSide {
   #askLeader(id: number): void {
     const { peerId, leader, term } = this.#host.raft;
     if (leader === 0) return this.failUnconfirmed();
-    this.#host.send([readIndexMessage('readIndex', peerId, leader, term, id)]);
+    this.#host.voice.send([readIndexMessage('readIndex', peerId, leader, term, id)]);
   }
 
   /** Tells all followers at once what is committed, by a round that nobody reads at. */
@@ -101,7 +100,7 @@ export class ReadSide {
   answerAskers(states: readonly ReadState[]): void {
     if (this.#readIndexes.count === 0) return;
     const { peerId, term } = this.#host.raft;
-    this.#host.send(this.#readIndexes.confirmed(states, peerId, term));
+    this.#host.voice.send(this.#readIndexes.confirmed(states, peerId, term));
   }
 
   confirm(states: readonly ReadState[]): void {
@@ -110,7 +109,7 @@ export class ReadSide {
 
   /** More is applied: what waited for it is served in the next turn that has written it. */
   release(): void {
-    this.#queue.release(this.#host.appliedIndex);
+    this.#queue.release(this.#host.applied.appliedIndex);
   }
 
   /**
@@ -148,7 +147,8 @@ export class ReadSide {
   /** The region may have changed since the read was taken. */
   #stillServes(request: ReadRequest): boolean {
     try {
-      this.#host.checkServes(request.epoch);
+      checkEpoch(this.#state, request.epoch);
+      checkPhase(this.#state);
       return true;
     } catch (error) {
       this.#fail([request], error);
@@ -158,13 +158,13 @@ export class ReadSide {
 
   /** Whoever was asked for a read index leads no more. */
   failUnconfirmed(): void {
-    this.#fail(this.#queue.takeUnconfirmed(), this.#host.notLeader());
+    this.#fail(this.#queue.takeUnconfirmed(), this.#host.voice.notLeader());
   }
 
   /** The replica is closed: nobody is answered here any more. */
   close(): void {
     this.stopLeading();
-    this.#fail(this.#queue.takeReady(), this.#host.notLeader());
+    this.#fail(this.#queue.takeReady(), this.#host.voice.notLeader());
   }
 
   stopLeading(): void {
@@ -175,7 +175,7 @@ export class ReadSide {
   #fail(requests: readonly ReadRequest[], error: unknown): void {
     for (const request of requests) {
       this.#queue.settle(request);
-      this.#host.fail(request.origin, request.requestId, error);
+      this.#host.voice.fail(request.origin, request.requestId, error);
     }
   }
 }

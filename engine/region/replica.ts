@@ -4,7 +4,6 @@
  */
 
 import type { mraft } from '../../rpc/wire/codec.ts';
-import { toWireError } from '../../rpc/wire/error-codec.ts';
 import {
   Internal,
   InvalidArgument,
@@ -32,12 +31,14 @@ import { checkMembershipChange, encodeMembershipChange, membershipOf } from './m
 import type { Origin, ReplicaEnvironment, TurnBatches } from './ports.ts';
 import { PeerNodes } from './peer-nodes.ts';
 import { ProposalQueue, type Proposal } from './proposals.ts';
-import { ReadSide, type ReadHost } from './read-side.ts';
+import { ReadSide } from './read-side.ts';
+import { ReplicaChanges } from './replica-changes.ts';
 import { readRequest, type ReadRequest } from './reads.ts';
-import { checkEpoch, checkPhase, notLeader, proposeRefusal } from './refusals.ts';
+import { checkEpoch, checkPhase, proposeRefusal } from './refusals.ts';
 import { RegionState } from './region-state.ts';
 import { SessionTable } from './sessions.ts';
 import { Traffic } from './traffic.ts';
+import { Voice } from './voice.ts';
 import { outcomeOf, writeAnswer } from './write-answer.ts';
 
 /** Election time-outs in which a peer hears nothing before it asks whether it was removed. */
@@ -79,6 +80,7 @@ export class Replica {
   /** Messages and requests since the worker looked last. */
   work = 0;
   readonly #peerNodes: PeerNodes;
+  readonly #voice: Voice;
   readonly #stats: ReplicaStats;
   #ready: Ready | undefined;
   #toldLeader = 0;
@@ -114,15 +116,6 @@ export class Replica {
     const applied = loadApplied(store, regionId);
     this.#log = new RegionLog(store, regionId);
     this.#cutter = new LogCutter(this.#log, this.state);
-    this.#reads = new ReadSide(env, this.state, stats, this.#readHost());
-    this.traffic = new Traffic(env.random, env.clock.nowMs());
-    this.hashes = new HashCheck(store, this.state, (difference, index) =>
-      env.onDifference(regionId, difference, index),
-    );
-    const sessions = SessionTable.load(listSessions(store, regionId));
-    this.#applier = new Applier(store, this.state, sessions, this.#regionChanges(), applied, (error) =>
-      env.onAnomaly(regionId, error),
-    );
     this.raft = new RaftNode(raftConfig(own.peerId, env), {
       hardState: hardState ?? { term: 0, vote: 0, commit: 0 },
       applied: applied.index,
@@ -131,58 +124,29 @@ export class Replica {
       nowMs: env.clock.nowMs(),
       restarted: hardState !== undefined && !isNewborn,
     });
-  }
-
-  #readHost(): ReadHost {
-    const raft = (): RaftNode => this.raft;
-    const appliedIndex = (): number => this.#applier.appliedIndex;
-    return {
-      get raft() {
-        return raft();
-      },
-      get appliedIndex() {
-        return appliedIndex();
-      },
-      send: (messages) => this.#send(messages),
-      checkServes: (epoch) => {
-        checkEpoch(this.state, epoch);
-        checkPhase(this.state);
-      },
-      notLeader: () => this.#notLeader(),
-      fail: (origin, requestId, error) => this.#fail(origin, requestId, error),
-    };
-  }
-
-  #regionChanges(): RegionChanges {
-    const env = this.#env;
-    return new RegionChanges(env.nodeId, {
-      applyConfChange: (change) => {
-        if (!this.#finish) this.raft.applyConfChange(change);
-      },
-      compactTo: (index, term) => this.#cutter.note({ index, term }),
-      onRegionChanged: (region) => {
-        this.#peerNodes.note(region);
-        env.onRegionChanged(region);
-      },
-      // Nobody speaks to them any more, and they never campaign: this is how they hear of it.
-      onLearnersLeft: (left, region) => {
-        if (!this.isLeader) return;
-        for (const { nodeId, peerId } of left) env.sendNotice(nodeId, peerId, region);
-      },
-      onRemoved: (wasVoter) => env.onRemoved(this.regionId, wasVoter),
-      onSplit: (parent, child, isBorn) => {
-        // A round of heartbeats tells the others at once that they can apply it: the new half needs their votes.
-        if (this.isLeader) this.#reads.tellCommit(env.clock.nowMs());
-        env.onSplit(parent, child, isBorn, this.isLeader);
-      },
-      hasSource: (merge) => env.hasSource(this.regionId, merge),
-      onAbsorbed: (target, source) => env.onAbsorbed(target, source),
-      computeHash: (round, index) => {
-        this.hashes.begin(round, index);
-        env.onHashing(this.regionId);
-      },
-      verifyHash: (verify) => this.hashes.verify(verify),
-      onAnomaly: (error) => env.onAnomaly(this.regionId, error),
+    this.#voice = new Voice(env, this.state, this.#peerNodes, this.raft);
+    this.traffic = new Traffic(env.random, env.clock.nowMs());
+    this.hashes = new HashCheck(store, this.state, (difference, index) =>
+      env.onDifference(regionId, difference, index),
+    );
+    const changes = new ReplicaChanges({
+      env,
+      state: this.state,
+      raft: this.raft,
+      peerNodes: this.#peerNodes,
+      cutter: this.#cutter,
+      hashes: this.hashes,
+      isFinishing: () => this.#finish !== undefined,
+      tellCommit: () => this.#reads.tellCommit(env.clock.nowMs()),
+    });
+    const sessions = SessionTable.load(listSessions(store, regionId));
+    this.#applier = new Applier(store, this.state, sessions, new RegionChanges(env.nodeId, changes), applied, (error) =>
+      env.onAnomaly(regionId, error),
+    );
+    this.#reads = new ReadSide(env, this.state, stats, {
+      raft: this.raft,
+      applied: this.#applier,
+      voice: this.#voice,
     });
   }
 
@@ -201,7 +165,7 @@ export class Replica {
 
   /** The node that leads, as far as this replica knows; 0: unknown. */
   get leaderNodeId(): number {
-    return this.#peerNodes.of(this.raft.leader) ?? 0;
+    return this.#voice.leaderNodeId;
   }
 
   /** It tells nobody that it is there, until something wakes it. */
@@ -295,7 +259,7 @@ export class Replica {
         this.#takeRead(readRequest(this.region, origin, request, this.#env.clock.nowMs()));
       else throw new InvalidArgument('a request is a write, a read or a scan', { field: 'body' });
     } catch (error) {
-      this.#fail(origin, id, error);
+      this.#voice.fail(origin, id, error);
     }
   }
 
@@ -319,21 +283,7 @@ export class Replica {
   /** A sleeping follower asks its leader whether it is there: whoever came here had perhaps no answer from it. */
   #refuseAsFollower(): NotLeader {
     this.raft.wake(this.#env.clock.nowMs());
-    return this.#notLeader();
-  }
-
-  #notLeader(): NotLeader {
-    return notLeader(this.regionId, this.#env.nodeId, this.leaderNodeId);
-  }
-
-  #fail(origin: Origin, id: number, error: unknown): void {
-    this.#env.respond(origin, { id, error: toWireError(error) });
-    if (!(error instanceof MraftError) || error instanceof Internal) {
-      this.#env.onAnomaly(
-        this.regionId,
-        error instanceof MraftError ? error : new Internal(String(error), { cause: error }),
-      );
-    }
+    return this.#voice.notLeader();
   }
 
   // --- step 3: what the turn gathered becomes entries and read indexes ---------------------------------------------
@@ -354,8 +304,8 @@ export class Replica {
         this.#stats.entriesProposed++;
         continue;
       }
-      const error = result.reason === 'busy' ? this.#refusal(result) : this.#notLeader();
-      for (const proposal of this.#proposals.drop(bundle)) this.#fail(proposal.origin, proposal.requestId, error);
+      const error = result.reason === 'busy' ? this.#refusal(result) : this.#voice.notLeader();
+      for (const proposal of this.#proposals.drop(bundle)) this.#voice.fail(proposal.origin, proposal.requestId, error);
     }
   }
 
@@ -365,21 +315,10 @@ export class Replica {
   #collect(nowMs: number): boolean {
     if (this.#finish || !this.raft.hasReady()) return false;
     this.#ready = this.raft.ready(nowMs);
-    this.#send(this.#ready.messages);
+    this.#voice.send(this.#ready.messages);
     this.#reads.answerAskers(this.#ready.readStates);
     this.#unapplied.push(this.#ready.committed, nowMs);
     return true;
-  }
-
-  #send(messages: readonly RaftMessage[]): void {
-    for (const message of messages) {
-      if (message.kind === 'snapshot') {
-        this.#env.askSnapshot(this.regionId, message);
-        continue;
-      }
-      const nodeId = this.#peerNodes.of(message.to);
-      if (nodeId !== undefined) this.#env.send(this.regionId, nodeId, message);
-    }
   }
 
   /** Adds entries and hard state to the durable batch. True: it must be synced before `persisted`. */
@@ -395,7 +334,7 @@ export class Replica {
     const ready = this.#ready!;
     const last = ready.entries.at(-1);
     if (last) this.raft.persisted(last.index, last.term);
-    this.#send(ready.durableMessages);
+    this.#voice.send(ready.durableMessages);
     this.#noticeLeader();
   }
 
@@ -452,7 +391,7 @@ export class Replica {
   #answerProposals(proposals: readonly Proposal[], outcomes: readonly CommandOutcome[]): void {
     for (const [position, proposal] of proposals.entries()) {
       const outcome = outcomeOf(outcomes, position);
-      if (outcome instanceof MraftError) this.#fail(proposal.origin, proposal.requestId, outcome);
+      if (outcome instanceof MraftError) this.#voice.fail(proposal.origin, proposal.requestId, outcome);
       else this.#env.respond(proposal.origin, writeAnswer(proposal, outcome));
     }
   }
@@ -503,7 +442,7 @@ export class Replica {
    */
   change(epoch: Epoch, change: RegionChange, nowMs: number, done: ChangeDone): void {
     try {
-      if (!this.isLeader) throw this.#notLeader();
+      if (!this.isLeader) throw this.#voice.notLeader();
       checkEpoch(this.state, epoch);
       const result = this.#proposeChange(change, nowMs);
       if (!result.ok) throw this.#refusal(result);
@@ -527,7 +466,7 @@ export class Replica {
   }
 
   #refusal({ reason }: Exclude<ProposeResult, { ok: true }>): MraftError {
-    return reason === 'notLeader' ? this.#notLeader() : proposeRefusal(this.regionId, reason);
+    return reason === 'notLeader' ? this.#voice.notLeader() : proposeRefusal(this.regionId, reason);
   }
 
   /** Campaigns without waiting: for the new half of a split, where its parent is led. */
@@ -613,8 +552,8 @@ export class Replica {
 
   /** This peer leads no more. What waits may still commit: a client tries again under the same sequence. */
   #failAll(): void {
-    const error = this.#notLeader();
-    for (const proposal of this.#proposals.takeAll()) this.#fail(proposal.origin, proposal.requestId, error);
+    const error = this.#voice.notLeader();
+    for (const proposal of this.#proposals.takeAll()) this.#voice.fail(proposal.origin, proposal.requestId, error);
     for (const done of this.#changes.takeAll()) done(error);
     this.#reads.stopLeading();
   }
@@ -632,17 +571,20 @@ export class Replica {
   }
 }
 
+/** Field by field: of a spread object V8 makes a shape of its own, and there are thousands of replicas. */
 function raftConfig(peerId: number, { timings, random }: ReplicaEnvironment): RaftConfig {
-  const { appendBytes, inflightAppends, inflightAppendBytes, uncommittedBytes, entryCacheBytes, applyBytes } = LIMITS;
   return {
-    ...timings,
     peerId,
-    maxAppendBytes: appendBytes,
-    maxInflightAppends: inflightAppends,
-    maxInflightBytes: inflightAppendBytes,
-    maxUncommittedBytes: uncommittedBytes,
-    entryCacheBytes,
-    maxApplyBytes: applyBytes,
+    electionTimeoutMs: timings.electionTimeoutMs,
+    heartbeatMs: timings.heartbeatMs,
+    maxClockDrift: timings.maxClockDrift,
+    hibernateAfterMs: timings.hibernateAfterMs,
+    maxAppendBytes: LIMITS.appendBytes,
+    maxInflightAppends: LIMITS.inflightAppends,
+    maxInflightBytes: LIMITS.inflightAppendBytes,
+    maxUncommittedBytes: LIMITS.uncommittedBytes,
+    entryCacheBytes: LIMITS.entryCacheBytes,
+    maxApplyBytes: LIMITS.applyBytes,
     random,
   };
 }
