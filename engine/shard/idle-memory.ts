@@ -1,7 +1,7 @@
 /**
  * V8 keeps what a busy time has made its heap grow to, and a thread that then idles never fills it again, so nothing
- * collects it. Whoever falls idle therefore collects, and again a while later, when V8 has seen that little is allocated and
- * gives the space for young objects back too.
+ * collects it. Whoever falls idle therefore collects, and again for as long as V8 holds much more than what lives: it gives the
+ * space for young objects back only in a collection before which little was allocated.
  */
 
 import { performance, type EventLoopUtilization } from 'node:perf_hooks';
@@ -12,30 +12,44 @@ import { runInNewContext } from 'node:vm';
 const LOOK_MS = 6_000;
 /** Share of its time that an idle thread works at most; one that shares its core with others waits a part of it. */
 const IDLE_SHARE = 0.2;
-/** Less than this is not worth a pause, and a collection that gave back less than that not another one. */
+/** Less than this beside what lives is not worth a pause. */
 const WORTH_BYTES = 6 * 1024 * 1024;
+/** A collection that gave back less than this is followed by twice the wait, up to so many looks. */
 const GAVE_BYTES = 2 * 1024 * 1024;
+const LONGEST_WAIT_LOOKS = 64;
+
+/** What V8 holds for one thread, and what of it was alive or not yet collected. */
+export interface HeapSize {
+  readonly heldBytes: number;
+  readonly usedBytes: number;
+}
 
 /** Decides when to collect: pure. */
 export class IdleMemory {
-  #keptBytes = 0;
-  /** Collections in a row that do not ask whether they are worth it. */
-  #more = 0;
+  /** What lived after the last collection. */
+  #liveBytes = 0;
+  #waitLooks = 1;
+  #looksToWait = 0;
 
   /** After a time in which the thread worked for `busyShare` of it: whether to collect now. */
-  shouldCollect(busyShare: number, heapBytes: number): boolean {
+  shouldCollect(busyShare: number, { heldBytes }: HeapSize): boolean {
     if (busyShare > IDLE_SHARE) {
-      this.#more = 0;
+      this.#waitLooks = 1;
+      this.#looksToWait = 0;
       return false;
     }
-    return this.#more > 0 || heapBytes - this.#keptBytes > WORTH_BYTES;
+    if (heldBytes - this.#liveBytes <= WORTH_BYTES) return false;
+    if (this.#looksToWait === 0) return true;
+    this.#looksToWait--;
+    return false;
   }
 
-  /** It was collected: how much there was, and is left. One that gave much back, or the first, is followed by another. */
-  collected(beforeBytes: number, heapBytes: number): void {
-    this.#keptBytes = heapBytes;
-    if (this.#more === 0) this.#more = 1;
-    else if (beforeBytes - heapBytes < GAVE_BYTES) this.#more = 0;
+  /** It was collected: what there was, and what is left. */
+  collected(before: HeapSize, after: HeapSize): void {
+    this.#liveBytes = after.usedBytes;
+    const gaveMuch = before.heldBytes - after.heldBytes >= GAVE_BYTES;
+    this.#waitLooks = gaveMuch ? 1 : Math.min(2 * this.#waitLooks, LONGEST_WAIT_LOOKS);
+    this.#looksToWait = this.#waitLooks - 1;
   }
 }
 
@@ -47,18 +61,18 @@ export function watchIdleMemory(): () => void {
     const now = performance.eventLoopUtilization();
     const { utilization } = performance.eventLoopUtilization(now, seen);
     seen = now;
-    const beforeBytes = heapBytes();
-    if (!memory.shouldCollect(utilization, beforeBytes)) return;
+    const before = heapSize();
+    if (!memory.shouldCollect(utilization, before)) return;
     collect();
-    memory.collected(beforeBytes, heapBytes());
+    memory.collected(before, heapSize());
   }, LOOK_MS);
   timer.unref();
   return () => clearInterval(timer);
 }
 
-function heapBytes(): number {
-  const { total_physical_size, external_memory } = getHeapStatistics();
-  return total_physical_size + external_memory;
+function heapSize(): HeapSize {
+  const { total_physical_size, used_heap_size, external_memory } = getHeapStatistics();
+  return { heldBytes: total_physical_size + external_memory, usedBytes: used_heap_size + external_memory };
 }
 
 let collector: (() => void) | undefined;
