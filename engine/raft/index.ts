@@ -44,7 +44,7 @@
  * one. It calls `compactTo` before the log forgets entries, and never beyond what is applied.
  *
  * **Hibernation** (`hibernateAfterMs`). A peer with `isHibernating` need not be ticked. A message of a member, a proposal,
- * a read, a transfer, `wake` and `reportNodeLost` end it. Nobody watches the leader meanwhile: the driver
+ * a read, a transfer, `wake` and `reportNodeLost` end it. A leader needs the consent of all peers but those that it is told to `excuse`. Nobody watches the leader meanwhile: the driver
  * watches nodes, and calls `reportNodeLost` for each peer that a lost node had. The leader's lease is not renewed.
  *
  * **The time** is a monotonic clock in milliseconds, fractions allowed. Leases are promises about it:

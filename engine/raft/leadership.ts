@@ -28,6 +28,7 @@ import type {
 } from './types.ts';
 
 const NO_DATA = new Uint8Array(0);
+const NOBODY: readonly number[] = Object.freeze([]);
 const TRANSFERRING = refusal('transferring');
 const BUSY = refusal('busy');
 const CHANGE_PENDING = refusal('changePending');
@@ -78,6 +79,8 @@ export class Leadership {
   /** No change of the membership is proposed before this index is applied: one at a time, and none before the no-op. */
   private pendingChange: number;
   private readonly hibernation: Hibernation;
+  /** Peers whose nodes are lost, as far as the driver knows: the group may sleep without them. */
+  private excused: readonly number[] = NOBODY;
 
   constructor(context: LeadershipContext, term: number, nowMs: number) {
     const { config, membership, quorum, log } = context;
@@ -192,6 +195,28 @@ export class Leadership {
     this.heartbeatDue = true;
     this.heartbeatDueMs = nowMs + this.config.heartbeatMs;
     this.quorumCheckDueMs = nowMs + this.config.electionTimeoutMs;
+  }
+
+  get excusedPeers(): readonly number[] {
+    return this.excused;
+  }
+
+  /**
+   * The group may sleep without these peers, as long as the others are a quorum. Returns whether one that it may sleep
+   * without is none of them any more: what that one missed, nobody will tell it while the group sleeps.
+   */
+  excuse(peerIds: readonly number[]): boolean {
+    const hasReturned = this.excused.some((peerId) => !peerIds.includes(peerId));
+    this.excused = peerIds.length > 0 && this.isQuorumWithout(peerIds) ? peerIds : NOBODY;
+    return hasReturned;
+  }
+
+  private isQuorumWithout(peerIds: readonly number[]): boolean {
+    const { values } = this.quorum;
+    for (let slot = 0; slot < this.progress.length; slot++) {
+      values[slot] = peerIds.includes(this.progress[slot]!.peerId) ? 0 : 1;
+    }
+    return this.quorum.highest(values) === 1;
   }
 
   readIndex(id: number): void {
@@ -321,7 +346,8 @@ export class Leadership {
   progressStatus(nowMs: number): ProgressStatus[] {
     return this.progress.map((progress, slot) => {
       // Who agreed to sleep is silent because of that, and has everything.
-      const isActive = slot === this.selfSlot || this.hibernating || this.isRecent(progress, nowMs);
+      const hasAgreed = this.hibernating && !this.excused.includes(progress.peerId);
+      const isActive = slot === this.selfSlot || hasAgreed || this.isRecent(progress, nowMs);
       return progress.status(isActive, !this.quorum.isVoter(slot));
     });
   }
@@ -531,13 +557,15 @@ export class Leadership {
     this.sleepIfAgreed();
   }
 
-  /** Everyone has everything, and nothing is under way. */
+  /** Everyone who can be heard has everything, and nothing is under way. */
   private isQuiet(): boolean {
     const { log } = this;
     const last = log.lastIndex;
     if (log.applied < last || log.stable < last || this.transferTargetId !== 0 || this.reads.hasAny) return false;
     if (this.confirmedReads.length > 0 || isJoint(this.membership)) return false;
-    return this.progress.every(({ state, match }) => state === 'replicate' && match === last);
+    return this.progress.every(
+      ({ state, match, peerId }) => (state === 'replicate' && match === last) || this.excused.includes(peerId),
+    );
   }
 
   private noteSleep(progress: Progress, message: RaftMessage): void {
@@ -546,7 +574,9 @@ export class Leadership {
   }
 
   private sleepIfAgreed(): void {
-    const agreed = this.progress.every(({ asleep }, slot) => asleep || slot === this.selfSlot);
+    const agreed = this.progress.every(
+      ({ asleep, peerId }, slot) => asleep || slot === this.selfSlot || this.excused.includes(peerId),
+    );
     if (!agreed || !this.isQuiet()) return;
     this.rounds.forget();
     this.hibernation.sleep();

@@ -31,6 +31,7 @@ import type {
 const NOT_LEADER = Object.freeze({ ok: false, reason: 'notLeader' } as const);
 const READ_TAKEN: ReadIndexResult = Object.freeze({ ok: true });
 const NO_ENTRIES = Object.freeze([]) as unknown as Entry[];
+const NOBODY: readonly number[] = Object.freeze([]);
 const NO_READS = Object.freeze([]) as unknown as ReadState[];
 
 /** Terms beyond it are refused: adding one to them would lose precision, and no honest cluster gets there. */
@@ -141,6 +142,11 @@ export class RaftNode {
   /** Neither time nor ticks mean anything to this peer until something wakes it; a driver need not tick it. */
   get isHibernating(): boolean {
     return this.leadership !== undefined ? this.leadership.hibernating : this.slumber.asleep;
+  }
+
+  /** Peers without which the group that this peer leads may hibernate. */
+  get excused(): readonly number[] {
+    return this.leadership?.excusedPeers ?? NOBODY;
   }
 
   /** Messages that no correct peer sends, and that were dropped. */
@@ -328,6 +334,16 @@ export class RaftNode {
     if (this.quorum.slotOf(peerId) < 0) return;
     if (peerId === this.leaderId || this.leaderId === 0) this.slumber.leaderIsLost();
     if (this.isHibernating) this.wakeUp(now, 0);
+  }
+
+  /**
+   * The nodes of these peers are lost, and of no others: a group that this peer leads may hibernate without them, if the
+   * rest is a quorum. Wakes it when one that it hibernates without is back. No effect on a peer that does not lead.
+   */
+  excuse(peerIds: readonly number[], nowMs: number): void {
+    const now = this.advanceTime(nowMs);
+    const hasReturned = this.leadership?.excuse(peerIds) ?? false;
+    if (hasReturned && this.isHibernating) this.wakeUp(now, 0);
   }
 
   /**

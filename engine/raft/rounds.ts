@@ -31,7 +31,8 @@ export class Rounds {
 
   /** -Infinity for a round that is forgotten. */
   sentMs(round: number): number {
-    if (this.sentAtMs === NONE || round <= 0 || round > this.latestRound || this.latestRound - round >= REMEMBERED) return -Infinity;
+    if (this.sentAtMs === NONE || round <= 0 || round > this.latestRound || this.latestRound - round >= REMEMBERED)
+      return -Infinity;
     return this.sentAtMs[round % REMEMBERED]!;
   }
 }

@@ -39,6 +39,8 @@ export interface ReplicaEnvironment {
   readonly clock: Clock;
   readonly random: Random;
   readonly timings: RegionTimings;
+  /** Nodes that cannot be heard, as of now. */
+  readonly lostNodes: ReadonlySet<number>;
   readonly respond: Respond;
   /** Sends a message to the peer of this region on `nodeId`; it may be lost. */
   readonly send: (regionId: number, nodeId: number, message: RaftMessage) => void;

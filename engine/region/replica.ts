@@ -178,15 +178,33 @@ export class Replica {
     return !this.isAsleep || this.state.phase !== 'normal';
   }
 
-  /** Whether the voters on other nodes than these can elect a leader. */
-  hasQuorumWithout(lostNodes: ReadonlySet<number>): boolean {
+  /**
+   * Whether it must not sleep on now that these nodes, and no others, are lost: its leader's is one of them, and the others
+   * can elect another; or it leads, and a peer that it fell asleep without is back.
+   */
+  isWokenBy(lostNodes: ReadonlySet<number>): boolean {
+    const isLost = (peerId: number): boolean => lostNodes.has(this.#peerNodes.of(peerId) ?? 0);
+    if (this.isLeader) return !this.raft.excused.every(isLost);
+    if (!lostNodes.has(this.leaderNodeId)) return false;
     const voters = this.region.peers.filter((peer) => peer.role !== 'learner');
     return voters.filter((peer) => !lostNodes.has(peer.nodeId)).length * 2 > voters.length;
   }
 
-  /** The node of its leader is lost: wakes it to elect another one. */
-  leaderNodeLost(nowMs: number): void {
-    this.raft.reportNodeLost(this.raft.leader, nowMs);
+  /** Wakes it: see `isWokenBy`. */
+  nodesChanged(nowMs: number): void {
+    if (this.isLeader) this.#excuseLost(nowMs);
+    else this.raft.reportNodeLost(this.raft.leader, nowMs);
+  }
+
+  /** A leader sleeps without peers that cannot be heard, and wakes for one that can be heard again: it may have missed something. */
+  #excuseLost(nowMs: number): void {
+    const { lostNodes } = this.#env;
+    if (!this.isLeader || (lostNodes.size === 0 && this.raft.excused.length === 0)) return;
+    const lost = this.region.peers.filter(({ nodeId }) => lostNodes.has(nodeId));
+    this.raft.excuse(
+      lost.map(({ peerId }) => peerId),
+      nowMs,
+    );
   }
 
   wake(nowMs: number): void {
@@ -235,6 +253,7 @@ export class Replica {
   }
 
   tick(nowMs: number): void {
+    this.#excuseLost(nowMs);
     this.raft.tick(nowMs);
     if (this.isLeader || this.isAsleep) this.#heardMs = nowMs;
     else if (nowMs - this.#heardMs >= SILENCE_ELECTIONS * this.#env.timings.electionTimeoutMs)

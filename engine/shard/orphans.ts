@@ -1,6 +1,7 @@
 /**
- * The search for regions that sleep and whose leader's node is lost: nobody in them would notice. They are woken a few a
- * tick, so that a node that led hundreds of regions does not make them all campaign in one turn; the others sleep on.
+ * The search for regions that sleep and must not, now that a node is lost or back: their leader was there, or they fell asleep
+ * without a peer that was. Nobody in them would notice. They are woken a few a tick, so that a node that led hundreds of
+ * regions does not make them all campaign in one turn; the others sleep on.
  */
 
 import { LIMITS } from '../../rpc/wire/limits.ts';
@@ -8,10 +9,8 @@ import { LIMITS } from '../../rpc/wire/limits.ts';
 /** A replica, as far as the search looks at it. */
 export interface Sleeper {
   readonly isAsleep: boolean;
-  /** 0: not known. */
-  readonly leaderNodeId: number;
-  /** Whether its voters on other nodes than these can elect a leader. If not, waking it would be in vain. */
-  hasQuorumWithout(lostNodes: ReadonlySet<number>): boolean;
+  /** Whether it must not sleep on while these nodes are lost, and no others. */
+  isWokenBy(lostNodes: ReadonlySet<number>): boolean;
 }
 
 export class OrphanSearch<T extends Sleeper> {
@@ -44,7 +43,7 @@ export class OrphanSearch<T extends Sleeper> {
         break;
       }
       const { value } = next;
-      if (value.isAsleep && lostNodes.has(value.leaderNodeId) && value.hasQuorumWithout(lostNodes)) found.push(value);
+      if (value.isAsleep && value.isWokenBy(lostNodes)) found.push(value);
     }
     return found;
   }

@@ -111,6 +111,7 @@ export class Shard {
       clock: env.clock,
       random: env.random,
       timings: config.timings,
+      lostNodes: this.#liveness.lostNodes,
       respond: (origin, response) => this.#responder.add(origin, response),
       send: (regionId, nodeId, message) => this.#outbox.add(regionId, nodeId, message),
       askSnapshot: (regionId, message) => this.#snapshots.ask(regionId, message),
@@ -522,7 +523,7 @@ export class Shard {
     this.#snapshots.tick(nowMs, this.#outbox.stats.peerBytesSent);
   }
 
-  /** Says that this node is there, and wakes whose leader's node is not. */
+  /** Says that this node is there, and wakes what must not sleep on without those that are not. */
   #watchNodes(nowMs: number): void {
     if (this.#liveness.isBeaconDue(nowMs)) {
       this.#outbox.beacon(new Set([...this.#liveness.nodes, ...this.#neighboursOfNode]));
@@ -533,7 +534,7 @@ export class Shard {
       this.#orphans.begin(nowMs);
     }
     for (const replica of this.#orphans.step(nowMs, this.#liveness.lostNodes)) {
-      replica.leaderNodeLost(nowMs);
+      replica.nodesChanged(nowMs);
       this.#replicas.noteWork(replica);
     }
   }

@@ -173,6 +173,7 @@ export class Schedule {
       [compactions ? 2 : 0, (member) => this.compact(member)],
       [1, () => this.reportSnapshot()],
       [0.3, (member) => member.replica.node.wake(this.clock(member))],
+      [0.3, () => this.excuse()],
       [0.3, () => this.rest()],
       [transfers ? 1.5 : 0, () => this.transfer()],
       [partitions ? 1 : 0, () => this.repartition()],
@@ -307,6 +308,16 @@ export class Schedule {
   private tellLost(lost: Member): void {
     for (const member of this.members) {
       if (!member.down && member !== lost) member.replica.node.reportNodeLost(lost.replica.id, this.clock(member));
+    }
+  }
+
+  /** The drivers of those who lead know, rightly or not, whom they cannot hear. */
+  private excuse(): void {
+    for (const member of this.members) {
+      if (member.down) continue;
+      const silent = this.members.filter((other) => other !== member && (other.down || this.chance(0.1)));
+      const peerIds = silent.map(({ replica }) => replica.id);
+      member.replica.node.excuse(this.chance(0.7) ? peerIds : [], this.clock(member));
     }
   }
 
@@ -485,6 +496,7 @@ export class Schedule {
   private recover(): void {
     this.cutOff.clear();
     for (const member of this.members) if (member.down) this.restart(member);
+    for (const { replica } of this.members) replica.node.excuse([], this.clock(this.members[replica.id - 1]!));
     let proposed = 0;
     for (let round = 0; round < 300; round++) {
       this.everyoneTurns(5);

@@ -40,6 +40,7 @@ export class Script {
     wake: ([id]) => this.replica(Number(id)).node.wake(this.nowMs),
     lost: ([peer, ...ids]) =>
       this.chosen(ids).forEach((id) => this.replica(id).node.reportNodeLost(Number(peer), this.nowMs)),
+    excuse: ([id, ...peers]) => this.replica(Number(id)).node.excuse(peers.map(Number), this.nowMs),
     asleep: () => {
       const ids = this.chosen([]).filter((id) => this.replica(id).node.isHibernating);
       this.print(ids.length > 0 ? ids.join(' ') : 'none');

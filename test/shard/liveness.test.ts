@@ -78,14 +78,8 @@ test('neighbours are the nodes of the peers of the regions here, and no others',
   assert.equal(changes.splice(0), ['-5', '-3']);
 });
 
-test('only sleepers whose leader is lost, and that can elect another, are woken', () => {
-  const sleepers = [
-    sleeper({ leaderNodeId: 2 }),
-    sleeper({ leaderNodeId: 3 }),
-    sleeper({ leaderNodeId: 2, isAsleep: false }),
-    sleeper({ leaderNodeId: 2, voters: [1, 2, 4] }),
-    sleeper({ leaderNodeId: 0 }),
-  ];
+test('only sleepers that lost nodes keep from sleeping are woken, when the search is begun', () => {
+  const sleepers = [sleeper({ wokenBy: 2 }), sleeper({ wokenBy: 3 }), sleeper({ wokenBy: 2, isAsleep: false })];
   const search = new OrphanSearch(() => sleepers.values());
   assert.equal(search.step(0, new Set([2, 4])), [], 'nothing has changed');
   search.begin(100);
@@ -95,7 +89,7 @@ test('only sleepers whose leader is lost, and that can elect another, are woken'
 });
 
 test('the death of a node that led thousands wakes a bounded number a tick, and each of them', () => {
-  const sleepers = Array.from({ length: 10_000 }, (_, i) => sleeper({ leaderNodeId: 2 + (i % 3) }));
+  const sleepers = Array.from({ length: 10_000 }, (_, i) => sleeper({ wokenBy: 2 + (i % 3) }));
   const search = new OrphanSearch(() => sleepers.values());
   search.begin(0);
   const lost = new Set([2]);
@@ -105,11 +99,11 @@ test('the death of a node that led thousands wakes a bounded number a tick, and 
     assert.ok(found.length <= LIMITS.wakeUpsPerTick);
     for (const one of found) woken.add(one);
   }
-  assert.is(woken.size, sleepers.filter((one) => one.leaderNodeId === 2).length);
+  assert.is(woken.size, sleepers.filter((one) => one.isWokenBy(lost)).length);
 });
 
 test('a second loss during a search begins another behind it', () => {
-  const sleepers = Array.from({ length: 300 }, (_, i) => sleeper({ leaderNodeId: i < 150 ? 3 : 2, voters: [1, 5, 6] }));
+  const sleepers = Array.from({ length: 300 }, (_, i) => sleeper({ wokenBy: i < 150 ? 3 : 2 }));
   const search = new OrphanSearch(() => sleepers.values());
   search.begin(0);
   const lost = new Set([2]);
@@ -120,14 +114,8 @@ test('a second loss during a search begins another behind it', () => {
   assert.is(woken.size, 300);
 });
 
-function sleeper(given: Partial<Sleeper> & { voters?: readonly number[] }): Sleeper {
-  const voters = given.voters ?? [1, 2, 3];
-  return {
-    isAsleep: true,
-    leaderNodeId: 2,
-    hasQuorumWithout: (lost) => voters.filter((nodeId) => !lost.has(nodeId)).length * 2 > voters.length,
-    ...given,
-  };
+function sleeper({ wokenBy, isAsleep = true }: { wokenBy: number; isAsleep?: boolean }): Sleeper {
+  return { isAsleep, isWokenBy: (lost) => lost.has(wokenBy) };
 }
 
 function regionOf(regionId: number, nodes: readonly number[]): Region {

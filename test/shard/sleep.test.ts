@@ -108,6 +108,38 @@ test('when a node dies, the regions it led elect others, and the rest sleep on',
   survivors.forEach(({ shard }, at) => assert.is(shard.stats().wakeUps - before[at]!, led));
 });
 
+test('while a node is dead, the regions of the others sleep without it, and wake when it is back', () => {
+  const made = asleep();
+  const victim = leaderOf(made, 2);
+  made.crash(victim);
+  made.pass(3 * A_WHILE_MS);
+  const survivors = [1, 2, 3].filter((nodeId) => nodeId !== victim);
+  const awake = (): number[] => survivors.map((nodeId) => made.node(nodeId).shard.stats().awake);
+  assert.equal(awake(), [0, 0], 'those that elected another leader too');
+  assert.ok(made.put(leaderOf(made, 2), 'apple', 'red')?.write);
+  made.pass(2 * A_WHILE_MS);
+  assert.equal(awake(), [0, 0], 'a write wakes its region for a while only');
+  made.restart(victim);
+  made.pass(3 * A_WHILE_MS);
+  assert.equal(awakeOn(made), [0, 0, 0]);
+  for (const nodeId of [1, 2, 3]) assert.is(made.value(nodeId, 'apple', mraft.ReadMode.STALE), 'red');
+});
+
+test('a peer that slept through a write while its node could not be heard gets it when the node is back', () => {
+  const made = asleep();
+  const leader = leaderOf(made, 2);
+  const away = leader === 1 ? 2 : 1;
+  made.loses = ({ to, from }) => to === away || from === away;
+  made.pass(A_WHILE_MS);
+  assert.ok(made.put(leader, 'apple', 'red')?.write);
+  made.pass(2 * A_WHILE_MS);
+  assert.is(made.node(leader).shard.stats().awake, 0, 'the leader sleeps without it');
+  made.loses = () => false;
+  made.pass(2 * A_WHILE_MS);
+  assert.is(made.value(away, 'apple', mraft.ReadMode.STALE), 'red');
+  assert.equal(awakeOn(made), [0, 0, 0]);
+});
+
 test('a node that was cut off and comes back wakes none but those that elected another leader', () => {
   const made = asleep();
   const away = leaderOf(made, 2);
