@@ -61,6 +61,15 @@ export class PlacementHand {
     for (const name of names) await this.ask('scheduler.pause', { name }, timeoutMs);
   }
 
+  /** Placement does only what it is told by hand. */
+  async pauseAllSchedulers(timeoutMs: number): Promise<void> {
+    const schedulers = await this.ask<{ name: string }[]>('scheduler.list', {}, timeoutMs);
+    await this.pauseSchedulers(
+      schedulers.map(({ name }) => name),
+      timeoutMs,
+    );
+  }
+
   /** The log behind what was asked for before; what is older than placement remembers is missing. */
   async newLogEntries(): Promise<readonly LogEntry[]> {
     const question = { afterSequence: this.seen };
