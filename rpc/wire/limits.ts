@@ -110,6 +110,9 @@ export const LIMITS = {
   /** A log that is longer is cut also where a peer lacks the entries: that one gets a snapshot. */
   logForceEntries: 16_384,
   logForceBytes: 16 * MIB,
+  /** A log is let grow up to this for a peer that has got a snapshot and catches up. */
+  logCatchUpEntries: 1_000_000,
+  logCatchUpBytes: 512 * MIB,
   /** Largest payload of one entry; commands of several requests share an entry up to it. */
   entryBytes: 640 * KIB,
 
