@@ -28,7 +28,7 @@ export function formatSnapshot(report: SnapshotReport): string {
 }
 
 function speedRow(round: SpeedRound): Record<string, unknown> {
-  const { transferMs, installMs, changeMs, copyMs } = round;
+  const { transferMs, installMs, changeMs, copyMs, firstCopyMs } = round;
   return {
     round: round.round,
     'transfer s': fixed(transferMs / 1000),
@@ -37,6 +37,7 @@ function speedRow(round: SpeedRound): Record<string, unknown> {
     'snapshot MB/s': fixed(round.snapshotBytesPerSecond / MEGABYTE, 1),
     'copy s': fixed(copyMs / 1000),
     'copy MB/s': fixed(round.copyBytesPerSecond / MEGABYTE, 1),
+    'first copy s': fixed(firstCopyMs / 1000),
   };
 }
 
@@ -50,6 +51,7 @@ function medianSpeedRow(rounds: readonly SpeedRound[]): Record<string, unknown> 
       changeMs: of((round) => round.changeMs),
       snapshotBytesPerSecond: of((round) => round.snapshotBytesPerSecond),
       copyMs: of((round) => round.copyMs),
+      firstCopyMs: of((round) => round.firstCopyMs),
       copyBytesPerSecond: of((round) => round.copyBytesPerSecond),
     }),
     round: 'median',

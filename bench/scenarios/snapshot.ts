@@ -43,6 +43,8 @@ export interface SpeedRound {
   readonly changeMs: number;
   readonly snapshotBytesPerSecond: number;
   readonly copyMs: number;
+  /** Of a copy that a fresh process makes, which does not count. */
+  readonly firstCopyMs: number;
   readonly copyBytesPerSecond: number;
 }
 
@@ -176,6 +178,7 @@ async function measureSpeed({ stage, request, records, hooks, observer }: Scene)
       changeMs,
       snapshotBytesPerSecond: (sizeBytes * 1000) / (transferMs + installMs),
       copyMs: copy.durationMs,
+      firstCopyMs: copy.firstMs,
       copyBytesPerSecond: (sizeBytes * 1000) / copy.durationMs,
     });
   }
