@@ -175,6 +175,8 @@ export const LIMITS = {
   sessionsPerRegion: 1024,
   /** How far a session's sequence may run ahead of its lowest unanswered call. */
   sessionWindow: 65_536,
+  /** Bounds of the ranges that one session's range deletes were of, in one region; the oldest are forgotten first. */
+  sessionDeletedBytes: 64 * KIB,
 
   // --- a client ---------------------------------------------------------------------------------------------------
   /** Calls that one client may have begun and not ended. */
