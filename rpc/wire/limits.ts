@@ -62,6 +62,8 @@ export const LIMITS = {
   regionReadIndexAskers: 1024,
   /** Regions of one node. */
   regionsPerNode: 100_000,
+  /** How long a worker's thread may take to begin its task, on a machine that is full; then another one is tried. */
+  workerStartMs: 30_000,
   /** Workers of one node. */
   workersPerNode: 64,
   /** Longest name of a cluster. */
