@@ -334,6 +334,7 @@ export class Node {
       case 'fatal':
         this.#fail(errorFromCode(message.code, message.message));
         return;
+      case 'started':
       case 'serving':
     }
   }

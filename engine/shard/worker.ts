@@ -27,6 +27,7 @@ const HOT_SLOTS = 32;
 
 /** Runs one worker. Resolves when it was told to stop; rejects when it must not go on. */
 export default async function runWorker(task: WorkerTask): Promise<void> {
+  task.dataPort.postMessage({ kind: 'started' } satisfies FromWorker);
   const worker = new WorkerThread(task);
   const stopWatchingMemory = watchIdleMemory();
   await worker.run().finally(stopWatchingMemory);

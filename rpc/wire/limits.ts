@@ -62,6 +62,8 @@ export const LIMITS = {
   regionReadIndexAskers: 1024,
   /** Regions of one node. */
   regionsPerNode: 100_000,
+  /** How long a worker's thread may take to begin its task, on a machine that is full; then another one is tried. */
+  workerStartMs: 30_000,
   /** Workers of one node. */
   workersPerNode: 64,
   /** Longest name of a cluster. */
@@ -178,6 +180,8 @@ export const LIMITS = {
   sessionsPerRegion: 1024,
   /** How far a session's sequence may run ahead of its lowest unanswered call. */
   sessionWindow: 65_536,
+  /** Bounds of the ranges that one session's range deletes were of, in one region; the oldest are forgotten first. */
+  sessionDeletedBytes: 64 * KIB,
 
   // --- a client ---------------------------------------------------------------------------------------------------
   /** Calls that one client may have begun and not ended. */
