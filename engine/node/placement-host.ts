@@ -47,6 +47,8 @@ export interface PlacementHostOptions {
   readonly cluster: string;
   readonly nodeId: number;
   readonly bootEpoch: number;
+  /** Regions of user keys that a new cluster begins with. */
+  readonly initialRegions: number;
   /** Of region 1. */
   readonly kv: Kv;
   readonly calls: CallPort;
@@ -119,6 +121,7 @@ export class PlacementHost {
       random: Math.random,
       nowMs: this.#nowMs(),
       lastUsedId: FIRST_ALLOCATED_ID - 1,
+      initialRegions: this.#options.initialRegions,
     });
     const reign: Reign = { store, placement, subscriptions: [], timer: undefined, settled: Promise.resolve() };
     this.#reign = reign;

@@ -4,7 +4,7 @@
  */
 
 import { InvalidArgument } from '../../rpc/wire/errors.ts';
-import { LIMITS } from '../../rpc/wire/limits.ts';
+import { LABEL_PROMISE, areLabels } from '../placement/index.ts';
 import type {
   JoinRequest,
   Labels,
@@ -57,10 +57,9 @@ export function heartbeatFromJson(json: unknown): NodeHeartbeat & Membership {
 }
 
 function labelsOf(value: unknown): Labels {
-  const labels = Object.entries(fieldsOf(value ?? {}));
-  const isWrong = labels.some(([, label]) => typeof label !== 'string' || label.length > 64);
-  if (isWrong || labels.length > LIMITS.nodeLabels) throw new InvalidArgument('labels are names and short texts');
-  return Object.fromEntries(labels) as Labels;
+  const labels = value ?? {};
+  if (areLabels(labels)) return labels;
+  throw new InvalidArgument(`labels are names and values of ${LABEL_PROMISE}`, { field: 'labels' });
 }
 
 // --- reports ---------------------------------------------------------------------------------------------------------

@@ -245,6 +245,11 @@ export class Model {
     return voters === this.settings.replicas;
   }
 
+  /** Regions of user keys that are known. */
+  get userRegions(): number {
+    return this.ranges.size;
+  }
+
   // --- looking ---------------------------------------------------------------------------------------------------------
 
   /** Whether a region is known for every key. Looks at all regions. */

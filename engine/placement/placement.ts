@@ -29,7 +29,7 @@ import { Round } from './round.ts';
 import { Roster, isReported, type NodeRecord } from './roster.ts';
 import { countHotRounds } from './schedulers/hot-region.ts';
 import { SCHEDULER_TABLE } from './schedulers/index.ts';
-import { DEFAULT_SETTINGS, changeSettings, type PlacementSettings } from './settings.ts';
+import { DEFAULT_SETTINGS, changeSettings, describeChange, type PlacementSettings } from './settings.ts';
 import {
   SCHEDULERS,
   type DurableWrite,
@@ -61,6 +61,8 @@ export interface PlacementOptions {
   readonly nowMs: number;
   /** Of a new cluster: ids of regions and peers up to this one are in use. Ids that reports show are avoided in any case. */
   readonly lastUsedId?: number;
+  /** Of a new cluster: the regions of user keys that it begins with, and is not merged below. */
+  readonly initialRegions?: number;
 }
 
 export class Placement {
@@ -80,7 +82,7 @@ export class Placement {
   private nowMs: number;
 
   /** @throws StorageFailure when a durable record cannot be read */
-  constructor({ durable, random, nowMs, lastUsedId = 0 }: PlacementOptions) {
+  constructor({ durable, random, nowMs, lastUsedId = 0, initialRegions = 1 }: PlacementOptions) {
     this.random = random;
     this.nowMs = nowMs;
     this.beganMs = nowMs;
@@ -96,6 +98,7 @@ export class Placement {
       keep: (operatorId, record) => this.keepOperator(operatorId, record),
     });
     this.restore(records);
+    if (records.size === 0 && initialRegions > 1) this.changeSettings({ minimumRegions: initialRegions }, nowMs);
   }
 
   private restore(records: ReadonlyMap<string, string>): void {
@@ -347,11 +350,12 @@ export class Placement {
   /** @throws InvalidArgument naming the field; nothing is changed then */
   changeSettings(patch: Readonly<Record<string, unknown>>, nowMs: number): PlacementSettings {
     this.nowMs = nowMs;
-    const settings = changeSettings(this.model.settings, patch);
+    const before = this.model.settings;
+    const settings = changeSettings(before, patch);
     this.model.settings = settings;
     this.model.nodes.setSpreadBy(settings.spreadBy);
     this.writes.put(RECORDS.settings, () => settings);
-    this.record({ event: 'settings', text: JSON.stringify(patch) });
+    this.record({ event: 'settings', text: describeChange(before, patch) });
     return settings;
   }
 

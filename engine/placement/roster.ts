@@ -2,6 +2,7 @@
 
 import { ChangeRefused, InvalidArgument, NodeIdInUse, NodeNotFound } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
+import { LABEL_PROMISE, areLabels } from './labels.ts';
 import { isAlive, type PlacementNode } from './node-table.ts';
 import type { Model } from './model.ts';
 import type { HeartbeatAnswer, JoinRequest, Labels, NodeHeartbeat } from './types.ts';
@@ -222,14 +223,5 @@ function checkJoin({ nodeId, incarnation, workers, labels }: JoinRequest): void 
   if (!Number.isInteger(workers) || workers < 1 || workers > LIMITS.workersPerNode) {
     refuse('workers', `a whole number from 1 to ${LIMITS.workersPerNode}`);
   }
-  const entries = typeof labels === 'object' && labels !== null ? Object.entries(labels) : undefined;
-  const fits = (text: unknown): boolean =>
-    typeof text === 'string' && text.length > 0 && text.length <= LIMITS.labelChars;
-  if (
-    !entries ||
-    entries.length > LIMITS.labelsPerNode ||
-    !entries.every(([name, value]) => fits(name) && fits(value))
-  ) {
-    refuse('labels', `at most ${LIMITS.labelsPerNode} names with values of 1 to ${LIMITS.labelChars} characters`);
-  }
+  if (!areLabels(labels)) refuse('labels', `at most ${LIMITS.labelsPerNode}, names and values of ${LABEL_PROMISE}`);
 }

@@ -71,8 +71,6 @@ export const LIMITS = {
   /** Bounds of the election time-out: below, timers and fsyncs alone cost leaders; above, nobody waits for a new one. */
   shortestElectionTimeoutMs: 20,
   longestElectionTimeoutMs: 60_000,
-  /** Labels of one node. */
-  nodeLabels: 16,
   /** Nodes and peers that are remembered for counting and for boot epochs. */
   nodesPerCluster: 1024,
 
@@ -233,8 +231,8 @@ export const DEFAULTS = {
   hibernateAfterMs: 5_000,
   /** Each region is checked for differences between its replicas so often. */
   consistencyCheckMs: 60 * 60_000,
-  /** Regions at bootstrap. */
-  regions: 48,
+  /** Regions of user keys at bootstrap: there will be more where there is data or traffic. */
+  regions: 1,
   /** What one node sends of snapshots, at most, in a second. */
   snapshotBytesPerSecond: 64 * MIB,
   /** See bench/README.md for what it costs and saves. */

@@ -11,7 +11,7 @@ export function* merge(round: Round): Generator<Proposal> {
   if (settings.mergeSizeBytes === 0) return;
   for (const slot of round.patrolled) {
     if (!round.mayStart('merge')) return;
-    if (model.regions.count - round.runningMerges <= settings.minimumRegions) return;
+    if (model.userRegions - round.runningMerges <= settings.minimumRegions) return;
     if (!model.regions.isTaken(slot) || !isSmall(round, slot) || !isQuiet(round, slot)) continue;
     const target = chooseNeighbour(round, slot);
     if (target === undefined || !round.maySend(slot)) continue;
