@@ -20,6 +20,7 @@ import { Placement, type Order } from '../placement/index.ts';
 import { FIRST_ALLOCATED_ID } from './bootstrap.ts';
 import {
   fieldsOf,
+  flagOf,
   heartbeatFromJson,
   idOf,
   joinFromJson,
@@ -243,7 +244,7 @@ export class PlacementHost {
       'node.list': () => placement.nodes(),
       'node.show': (question) => placement.node(nodeIdOf(question)),
       'node.drain': (question) => {
-        const leave = fieldsOf(question)['leave'] === true;
+        const leave = flagOf(fieldsOf(question), 'leave');
         placement.drainNode(nodeIdOf(question), { leave }, now());
         return placement.node(nodeIdOf(question));
       },

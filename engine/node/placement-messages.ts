@@ -179,7 +179,7 @@ export function operatorRequestFromJson(json: unknown): OperatorRequest {
   const regionId = idOf(fields, 'regionId');
   switch (fields['kind']) {
     case 'addReplica':
-      return { kind: 'addReplica', regionId, nodeId: idOf(fields, 'nodeId'), observer: fields['observer'] === true };
+      return { kind: 'addReplica', regionId, nodeId: idOf(fields, 'nodeId'), observer: flagOf(fields, 'observer') };
     case 'removeReplica':
       return { kind: 'removeReplica', regionId, nodeId: idOf(fields, 'nodeId') };
     case 'moveReplica':
@@ -254,6 +254,14 @@ export function textOf(fields: Fields, field: string): string {
   throw new InvalidArgument(`${field} must be a text`, { field });
 }
 
+/** False where it is left out. @throws InvalidArgument */
+export function flagOf(fields: Fields, field: string): boolean {
+  const value = fields[field] ?? false;
+  if (typeof value === 'boolean' && fields[field] !== null) return value;
+  throw new InvalidArgument(`${field} must be true or false`, { field });
+}
+
+/** @throws InvalidArgument */
 export function idsOf(value: unknown, field: string): number[] {
   if (Array.isArray(value) && value.every((id) => Number.isSafeInteger(id) && id > 0)) return value as number[];
   throw new InvalidArgument(`${field} must be a list of ids`, { field });

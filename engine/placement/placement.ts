@@ -15,7 +15,7 @@
  * no more, the host drops this object with its orders, and the next leader builds its own from region 1 and the heartbeats.
  */
 
-import { InvalidArgument, RegionNotFound } from '../../rpc/wire/errors.ts';
+import { ChangeRefused, InvalidArgument, RegionNotFound } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import { DurableWrites, RECORDS, parseRecord } from './durable.ts';
 import { IdAllocator } from './id-allocator.ts';
@@ -314,13 +314,30 @@ export class Placement {
     return this.running.list().map((operator) => operator.view());
   }
 
-  /** Oldest first, those behind `afterSequence`; the log keeps the latest `LIMITS.operatorLogEntries`. */
-  log(afterSequence = 0): readonly OperatorLogEntry[] {
-    return this.history.after(afterSequence);
+  /** One that runs, or how it ended. @throws ChangeRefused when neither is known */
+  operator(operatorId: number): { readonly view?: OperatorView; readonly end?: OperatorLogEntry } {
+    const running = this.running.find(operatorId);
+    if (running) return { view: running.view() };
+    const end = this.history.endOf(operatorId);
+    if (end) return { end };
+    throw new ChangeRefused(`no operator ${operatorId} runs, and the log does not say how one ended`);
+  }
+
+  /** Oldest first, the first `limit` of those behind `afterSequence`; the log keeps the latest `LIMITS.operatorLogEntries`. */
+  log(afterSequence = 0, limit: number = LIMITS.operatorLogEntries): readonly OperatorLogEntry[] {
+    return this.history.after(afterSequence, limit);
+  }
+
+  /** Oldest first, the latest `count`. */
+  lastLog(count: number): readonly OperatorLogEntry[] {
+    return this.history.last(count);
   }
 
   schedulers(): readonly SchedulerView[] {
-    return SCHEDULERS.map((name) => ({ name, pausedUntilMs: this.pausedUntilMs.get(name) ?? 0 }));
+    return SCHEDULERS.map((name) => {
+      const untilMs = this.pausedUntilMs.get(name) ?? 0;
+      return { name, pausedUntilMs: untilMs > this.nowMs ? untilMs : 0 };
+    });
   }
 
   /** For so long; Infinity: until it is resumed. @throws InvalidArgument for an unknown name or no duration */

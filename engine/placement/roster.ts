@@ -41,12 +41,15 @@ export class Roster {
     this.model.nodes.refreshState(node, this.model.settings, nowMs);
   }
 
-  /** Whether the node is new. @throws NodeIdInUse, InvalidArgument */
+  /** Whether the node is new. @throws NodeIdInUse, InvalidArgument; ChangeRefused when there are as many as there may be */
   join(request: JoinRequest, nowMs: number): boolean {
     checkJoin(request);
     const known = this.model.nodes.find(request.nodeId);
     if (known?.joined) this.checkIdentity(known, request.incarnation);
     const isNew = !known?.joined;
+    if (isNew && this.memberCount() >= LIMITS.nodesPerCluster) {
+      throw new ChangeRefused(`the cluster has ${LIMITS.nodesPerCluster} nodes, which is the most it may have`);
+    }
     const node = this.model.nodes.ensure(request.nodeId, nowMs);
     this.describe(node, request);
     this.heardOf(node, nowMs);
@@ -146,6 +149,10 @@ export class Roster {
   }
 
   // --- within ----------------------------------------------------------------------------------------------------------
+
+  private memberCount(): number {
+    return this.model.nodes.all.filter((node) => node.joined && node.membership !== 'removed').length;
+  }
 
   private member(nodeId: number): PlacementNode {
     const node = this.model.nodes.get(nodeId);
