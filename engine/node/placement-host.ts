@@ -14,10 +14,12 @@ import {
   asMraftError,
   type MraftError,
 } from '../../rpc/wire/errors.ts';
+import { LIMITS } from '../../rpc/wire/limits.ts';
 import { subjects } from '../../rpc/wire/subjects.ts';
 import type { Logger } from '../config.ts';
-import { Placement, type Order } from '../placement/index.ts';
+import { Placement, type OperatorLogEntry, type Order } from '../placement/index.ts';
 import { FIRST_ALLOCATED_ID } from './bootstrap.ts';
+import { firstPage } from './list-page.ts';
 import {
   fieldsOf,
   flagOf,
@@ -41,8 +43,6 @@ const ROUND_MS = 500;
 const RETRY_MS = 500;
 const LONGEST_RETRY_MS = 8_000;
 const ORDER_TIMEOUT_MS = 3_000;
-/** Regions in one answer. */
-const REGIONS_PER_PAGE = 1_000;
 
 export interface PlacementHostOptions {
   readonly cluster: string;
@@ -279,15 +279,20 @@ function operatorVerbs(placement: Placement, now: () => number): Record<string, 
     'region.list': (question) => {
       const { fromKey } = fieldsOf(question);
       const from = fromKey === undefined ? new Uint8Array(0) : keyFromJson(fromKey);
-      return placement.regions(from, REGIONS_PER_PAGE).map(regionViewToJson);
+      return firstPage(placement.regions(from, LIMITS.placementListEntries).map(regionViewToJson));
     },
     'region.show': (question) => regionViewToJson(placement.region(idOf(fieldsOf(question), 'regionId'))),
     'operator.list': (question) => {
-      const { afterSequence } = fieldsOf(question);
+      const operators = placement.operators();
       return {
-        operators: placement.operators().map(operatorToJson),
-        log: placement.log(typeof afterSequence === 'number' ? afterSequence : 0),
+        running: operators.length,
+        operators: firstPage(operators.slice(0, LIMITS.placementListEntries).map(operatorToJson)),
+        log: logOf(placement, fieldsOf(question)),
       };
+    },
+    'operator.show': (question) => {
+      const { view, end } = placement.operator(idOf(fieldsOf(question), 'operatorId'));
+      return { ...(view && { operator: operatorToJson(view) }), ...(end && { end }) };
     },
     'operator.add': (question) => operatorToJson(placement.addOperator(operatorRequestFromJson(question), now())),
     'operator.cancel': (question) => placement.cancelOperator(idOf(fieldsOf(question), 'operatorId'), now()),
@@ -310,6 +315,17 @@ function operatorVerbs(placement: Placement, now: () => number): Record<string, 
       return placement.changeSettings(patch as Record<string, unknown>, now());
     },
   };
+}
+
+/** Behind `afterSequence`, or the last `lines`; in either case oldest first, and no more than an answer holds. */
+function logOf(placement: Placement, fields: Record<string, unknown>): readonly OperatorLogEntry[] {
+  const limit = LIMITS.placementListEntries;
+  if (fields['lines'] === undefined) {
+    const after = fields['afterSequence'] === undefined ? 0 : wholeOf(fields, 'afterSequence');
+    return firstPage(placement.log(after, limit));
+  }
+  const lines = Math.min(wholeOf(fields, 'lines'), limit);
+  return firstPage(placement.lastLog(lines).toReversed()).toReversed();
 }
 
 /** JSON has no Infinity: null says that it is paused until somebody resumes it. */

@@ -18,7 +18,7 @@ export function proposalOf(model: Model, operators: Operators, request: Operator
   checkForm(request);
   const slot = idleRegion(model, operators, request.regionId);
   const change = changeOf(model, operators, slot, request);
-  return { regionId: request.regionId, origin: 'hand', reason: 'asked for by hand', change };
+  return { regionId: request.regionId, origin: 'hand', reason: 'somebody asked for it', change };
 }
 
 function changeOf(model: Model, operators: Operators, slot: number, request: OperatorRequest): Change {

@@ -8,6 +8,7 @@ import { ChangeRefused } from '../../rpc/wire/errors.ts';
 import { planMembership, type MembershipGoal } from './membership-plan.ts';
 import type { Model } from './model.ts';
 import { Operator, type OperatorRecord } from './operator.ts';
+import { describe, describeStep, showTook } from './operator-words.ts';
 import { OperatorLimits } from './operator-limits.ts';
 import { NO_NODE } from './region-table.ts';
 import { confChanges, stepState, type StepState } from './step.ts';
@@ -118,7 +119,7 @@ export class Operators {
       if (node) this.limits.received(node);
     }
     this.port.keep(record.operatorId, record);
-    this.port.log({ ...logged(record), event: 'started', text: `${describe(record)}: ${record.reason}` });
+    this.port.log({ ...logged(record), event: 'started', text: `${describe(record)}, because ${record.reason}` });
     this.advance(operator, nowMs);
     return operator;
   }
@@ -223,7 +224,7 @@ export class Operators {
     const operator = this.byRegion.get(regionId);
     if (!operator) return;
     const merged = operator.step?.kind === 'merge' && operator.record.regionId === regionId;
-    if (merged) this.end(operator, 'done', 'merged', nowMs);
+    if (merged) this.end(operator, 'done', '', nowMs);
     else this.end(operator, 'overtaken', `region ${regionId} is gone`, nowMs);
   }
 
@@ -231,7 +232,7 @@ export class Operators {
   sweep(nowMs: number): void {
     for (const operator of this.byId.values()) {
       if (nowMs - operator.stepStartedMs > this.timeoutOf(operator)) {
-        this.end(operator, 'timedOut', `${operator.step?.kind} took too long`, nowMs);
+        this.end(operator, 'timedOut', `to ${describeStep(operator.step)} took too long`, nowMs);
         continue;
       }
       const missing = this.missingNode(operator);
@@ -249,7 +250,7 @@ export class Operators {
       operator.nextStep(nowMs);
       state = this.stateOf(operator, slot);
     }
-    if (state === undefined) return this.end(operator, 'done', 'all steps are done', nowMs);
+    if (state === undefined) return this.end(operator, 'done', '', nowMs);
     const conflict = state.is === 'impossible' ? state.why : this.conflictOf(operator, slot, state);
     if (conflict !== undefined) return this.end(operator, 'overtaken', conflict, nowMs);
     operator.book(this.model);
@@ -343,7 +344,7 @@ export class Operators {
         `operator ${operatorId} has begun its merge: the region ends it or rolls it back by itself`,
       );
     }
-    this.end(operator, 'cancelled', 'by hand', nowMs);
+    this.end(operator, 'cancelled', 'cancelled by hand', nowMs);
   }
 
   /** A region's leader could not do a step. */
@@ -351,7 +352,7 @@ export class Operators {
     const operator = this.byId.get(operatorId);
     if (!operator) return;
     if (retryable) operator.lastOrderMs = nowMs;
-    else this.end(operator, 'refused', why, nowMs);
+    else this.end(operator, 'refused', `refused: ${why}`, nowMs);
   }
 
   private end(operator: Operator, outcome: OperatorOutcome, why: string, nowMs: number): void {
@@ -366,8 +367,9 @@ export class Operators {
     this.byRegion.delete(regionId);
     if (targetRegionId !== undefined) this.byRegion.delete(targetRegionId);
     this.port.keep(operatorId, null);
-    const tookMs = nowMs - record.startedMs;
-    this.port.log({ ...logged(record), event: outcome, text: `${describe(record)}: ${why}, after ${tookMs} ms` });
+    const took = showTook(nowMs - record.startedMs);
+    const text = outcome === 'done' ? `done in ${took}` : `${why} (after ${took})`;
+    this.port.log({ ...logged(record), event: outcome, text: `${describe(record)}: ${text}` });
   }
 
   private timeoutOf({ step, record }: Operator): number {
@@ -400,28 +402,4 @@ function logged({ operatorId, regionId, origin }: OperatorRecord): {
   origin: SchedulerName | 'hand';
 } {
   return { operatorId, regionId, origin };
-}
-
-/** What it does, in a few words. */
-export function describe({ regionId, steps }: Pick<OperatorRecord, 'regionId' | 'steps'>): string {
-  return `region ${regionId}: ${steps.map(describeStep).join(', ')}`;
-}
-
-function describeStep(step: Step): string {
-  switch (step.kind) {
-    case 'addLearner':
-      return `add a replica on node ${step.peer.nodeId}`;
-    case 'promote':
-      return step.demote
-        ? `give the vote of node ${step.demote.nodeId} to node ${step.peer.nodeId}`
-        : `give node ${step.peer.nodeId} a vote`;
-    case 'removePeer':
-      return `remove the replica on node ${step.peer.nodeId}`;
-    case 'transferLeader':
-      return `lead from node ${step.to.nodeId}`;
-    case 'split':
-      return `split off region ${step.childRegionId}`;
-    case 'merge':
-      return `merge into region ${step.targetRegionId}`;
-  }
 }

@@ -209,6 +209,12 @@ export const LIMITS = {
   placementStartsPerRound: 1_024,
   /** Entries that the operator log keeps. */
   operatorLogEntries: 4_096,
+  /** Entries of one answer about regions, operators or their log, and bytes of its lists; more come in further pages. */
+  placementListEntries: 1_000,
+  placementListBytes: 384 * KIB,
+  /** Regions that one message of a node reports, and bytes of it. */
+  reportedRegions: 256,
+  reportBytes: 512 * KIB,
   /** Regions that one round looks over, whether or not something is known to be wrong with them. */
   patrolledRegions: 4_096,
   /** Entries of one node's gossip, and bytes of one message of it. */

@@ -3,6 +3,7 @@
  * the other, which the operator does in its steps.
  */
 
+import { showMib } from '../operator-words.ts';
 import type { Proposal } from '../operators.ts';
 import type { Round } from '../round.ts';
 
@@ -20,7 +21,7 @@ export function* merge(round: Round): Generator<Proposal> {
     yield {
       regionId: regionId[slot] as number,
       origin: 'merge',
-      reason: `${sizeBytes[slot]} bytes beside ${sizeBytes[target]}, both cold`,
+      reason: `it has ${showMib(sizeBytes[slot] as number)} and its neighbour ${showMib(sizeBytes[target] as number)}, and both are cold`,
       change: { kind: 'merge', targetRegionId },
     };
   }
