@@ -64,6 +64,8 @@ interface Reign {
   timer: NodeJS.Timeout | undefined;
   /** Ends when everything that was decided so far is written, and its orders are sent. */
   settled: Promise<void>;
+  /** Descriptors are being written. */
+  isKeeping: boolean;
 }
 
 export class PlacementHost {
@@ -119,12 +121,20 @@ export class PlacementHost {
   #begin(store: PlacementStore): void {
     const placement = new Placement({
       durable: store.records(),
+      descriptors: store.takeDescriptors(),
       random: Math.random,
       nowMs: this.#nowMs(),
       lastUsedId: FIRST_ALLOCATED_ID - 1,
       initialRegions: this.#options.initialRegions,
     });
-    const reign: Reign = { store, placement, subscriptions: [], timer: undefined, settled: Promise.resolve() };
+    const reign: Reign = {
+      store,
+      placement,
+      subscriptions: [],
+      timer: undefined,
+      settled: Promise.resolve(),
+      isKeeping: false,
+    };
     this.#reign = reign;
     const { cluster, calls, logger } = this.#options;
     for (const [verb, answer] of Object.entries(this.#verbs(reign))) {
@@ -164,9 +174,22 @@ export class PlacementHost {
     try {
       reign.placement.schedule(this.#nowMs());
       this.#settle(reign).catch(() => {});
+      void this.#keepDescriptors(reign);
     } catch (error) {
       this.#startAgain(reign, error);
     }
+  }
+
+  /** Nobody waits for it: they are what leaders report in any case. */
+  async #keepDescriptors(reign: Reign): Promise<void> {
+    if (reign.isKeeping) return;
+    reign.isKeeping = true;
+    try {
+      await reign.store.writeDescriptors(reign.placement.takeDescriptors(LIMITS.keptDescriptors));
+    } catch (error) {
+      this.#startAgain(reign, error);
+    }
+    reign.isKeeping = false;
   }
 
   /** Writes what placement must remember, then sends its orders. @throws PlacementUnavailable when it does not lead any more */

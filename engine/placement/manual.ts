@@ -5,7 +5,6 @@ import { LIMITS } from '../../rpc/wire/limits.ts';
 import type { Model } from './model.ts';
 import type { PlacementNode } from './node-table.ts';
 import type { Change, Operators, Proposal } from './operators.ts';
-import { NO_NODE } from './region-table.ts';
 import { membersOf } from './round.ts';
 import { isInside } from './split-key.ts';
 import type { OperatorRequest } from './types.ts';
@@ -133,7 +132,7 @@ function idleRegion(model: Model, operators: Operators, regionId: number): numbe
     });
   }
   const { regions } = model;
-  if (regions.leader[slot] === NO_NODE) {
+  if (!regions.isReported(slot)) {
     throw new RegionChanging(`region ${regionId} has no leader that placement has heard of: try again`, { regionId });
   }
   if (regions.phase[slot] !== 0 || regions.isJoint(slot)) {

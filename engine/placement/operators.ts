@@ -223,7 +223,10 @@ export class Operators {
   onGone(regionId: number, nowMs: number): void {
     const operator = this.byRegion.get(regionId);
     if (!operator) return;
-    const merged = operator.step?.kind === 'merge' && operator.record.regionId === regionId;
+    const { steps } = operator.record;
+    // How far one got that an earlier leader of placement began is not known: its region cannot report any more.
+    const step = operator.resumed ? steps.at(-1) : operator.step;
+    const merged = step?.kind === 'merge' && operator.record.regionId === regionId;
     if (merged) this.end(operator, 'done', '', nowMs);
     else this.end(operator, 'overtaken', `region ${regionId} is gone`, nowMs);
   }
@@ -243,7 +246,8 @@ export class Operators {
 
   private advance(operator: Operator, nowMs: number): void {
     const slot = this.model.regions.slotOf(operator.record.regionId);
-    if (slot === undefined) return;
+    // What is known from records only may have gone on since.
+    if (slot === undefined || !this.model.regions.isReported(slot)) return;
     if (operator.resumed) this.findPosition(operator, slot, nowMs);
     let state = this.stateOf(operator, slot);
     while (state?.is === 'done') {
@@ -287,7 +291,7 @@ export class Operators {
   private targetConflict(record: OperatorRecord): string | undefined {
     const { regions } = this.model;
     const target = regions.slotOf(record.targetRegionId as number);
-    if (target === undefined) return undefined;
+    if (target === undefined || !regions.isReported(target)) return undefined;
     const same =
       regions.version[target] === record.targetVersion && regions.confVersion[target] === record.targetConfVersion;
     return same ? undefined : `region ${record.targetRegionId} has changed`;
@@ -302,7 +306,7 @@ export class Operators {
     if (step === undefined) return;
     const { operatorId, regionId, targetRegionId } = operator.record;
     const target = step.kind === 'merge' ? this.model.regions.slotOf(targetRegionId as number) : undefined;
-    if (step.kind === 'merge' && target === undefined) return;
+    if (step.kind === 'merge' && (target === undefined || !this.model.regions.isReported(target))) return;
     operator.lastOrderMs = nowMs;
     operator.lastOrderTo = toNodeId;
     const { version, confVersion } = this.model.regions;

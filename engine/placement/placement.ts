@@ -17,6 +17,8 @@
 
 import { ChangeRefused, InvalidArgument, RegionNotFound } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
+import type { Region } from '../../rpc/wire/region.ts';
+import { decodeDescriptor, takeDescriptors } from './descriptors.ts';
 import { DurableWrites, RECORDS, parseRecord } from './durable.ts';
 import { IdAllocator } from './id-allocator.ts';
 import { proposalOf } from './manual.ts';
@@ -56,6 +58,8 @@ const FOREVER_MS = Number.MAX_SAFE_INTEGER;
 export interface PlacementOptions {
   /** What an earlier leader gave to be kept (`takeWrites`), in any order; empty for a new cluster. */
   readonly durable: Iterable<readonly [key: string, value: string]>;
+  /** Records of regions that an earlier leader gave (`takeDescriptors`), in any order. */
+  readonly descriptors?: Iterable<string>;
   /** From [0, 1). */
   readonly random: () => number;
   readonly nowMs: number;
@@ -82,7 +86,7 @@ export class Placement {
   private nowMs: number;
 
   /** @throws StorageFailure when a durable record cannot be read */
-  constructor({ durable, random, nowMs, lastUsedId = 0, initialRegions = 1 }: PlacementOptions) {
+  constructor({ durable, descriptors = [], random, nowMs, lastUsedId = 0, initialRegions = 1 }: PlacementOptions) {
     this.random = random;
     this.nowMs = nowMs;
     this.beganMs = nowMs;
@@ -97,11 +101,11 @@ export class Placement {
       log: (entry) => this.record(entry),
       keep: (operatorId, record) => this.keepOperator(operatorId, record),
     });
-    this.restore(records);
+    this.restore(records, descriptors);
     if (records.size === 0 && initialRegions > 1) this.changeSettings({ minimumRegions: initialRegions }, nowMs);
   }
 
-  private restore(records: ReadonlyMap<string, string>): void {
+  private restore(records: ReadonlyMap<string, string>, descriptors: Iterable<string>): void {
     for (const [name, until] of Object.entries(read<Record<string, number>>(records, RECORDS.schedulers) ?? {})) {
       this.pausedUntilMs.set(name as SchedulerName, until);
     }
@@ -109,6 +113,11 @@ export class Placement {
       if (key.startsWith(RECORDS.node)) this.roster.restore(parseRecord<NodeRecord>(key, value), this.nowMs);
       else if (key.startsWith(RECORDS.log)) this.history.restore(parseRecord<OperatorLogEntry>(key, value));
       else if (key.startsWith(RECORDS.observer)) this.model.observers.add(Number(key.slice(RECORDS.observer.length)));
+    }
+    for (const text of descriptors) {
+      const region = decodeDescriptor(text);
+      this.observeIds(region);
+      this.model.restore(region, this.nowMs, []);
     }
     for (const [key, value] of records) {
       if (!key.startsWith(RECORDS.operator)) continue;
@@ -274,6 +283,14 @@ export class Placement {
     return this.writes.take();
   }
 
+  /**
+   * Records of regions whose descriptors changed, at most so many; null where there is none any more. Nothing waits for them,
+   * but those of one call are to be written before those of the next.
+   */
+  takeDescriptors(limit: number): readonly DurableWrite[] {
+    return takeDescriptors(this.model, limit);
+  }
+
   /** A leader could not do the step; a permanent refusal ends the operator, another is tried again. */
   orderRefused(
     refusal: {
@@ -386,7 +403,7 @@ export class Placement {
   }
 
   /** Ids that are in use, whoever gave them. */
-  private observeIds({ regionId, peers }: RegionReports['regions'][number]['region']): void {
+  private observeIds({ regionId, peers }: Region): void {
     let moved = this.ids.observe(regionId);
     for (const { peerId } of peers) moved = this.ids.observe(peerId) || moved;
     if (moved) this.keepIds();

@@ -119,7 +119,7 @@ export class Roster {
           `node ${nodeId} has ${replicas} replicas, or had some just now: wait until they are gone`,
         );
       }
-    } else if (node.replicas.length > 0 || !this.model.isTiled()) {
+    } else if (node.replicas.length > 0 || !this.model.isReported()) {
       throw new ChangeRefused(
         node.replicas.length > 0
           ? `node ${nodeId} has ${node.replicas.length} replicas: they must be replaced first`

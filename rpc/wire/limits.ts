@@ -212,6 +212,9 @@ export const LIMITS = {
   /** Entries of one answer about regions, operators or their log, and bytes of its lists; more come in further pages. */
   placementListEntries: 1_000,
   placementListBytes: 384 * KIB,
+  /** Descriptors that one round keeps durably, and bytes of one write of them. */
+  keptDescriptors: 1_024,
+  keptDescriptorBytes: 384 * KIB,
   /** Regions that one message of a node reports, and bytes of it. */
   reportedRegions: 256,
   reportBytes: 512 * KIB,

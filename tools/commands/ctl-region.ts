@@ -202,7 +202,8 @@ function regionRow(region: Row): Row {
 
 /** The nodes, with what is not as usual there. */
 function replicasOf({ peers, pendingPeers = [], downPeers = [] }: Row): string[] {
-  return (peers as Region['peers']).map(({ peerId, nodeId, role }) => {
+  const inOrder = (peers as Region['peers']).toSorted((a, b) => a.nodeId - b.nodeId);
+  return inOrder.map(({ peerId, nodeId, role }) => {
     const unusual = [
       ...(role === 'voter' ? [] : [role]),
       ...((downPeers as number[]).includes(peerId) ? ['down'] : []),
