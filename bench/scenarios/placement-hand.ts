@@ -29,8 +29,6 @@ export interface LogEntry {
 
 const POLL_MS = 15;
 const RETRY_MS = 100;
-/** Regions that placement tells of at once. */
-const PAGE = 1_000;
 
 export class PlacementHand {
   private readonly admin: Admin;
@@ -109,7 +107,7 @@ export class PlacementHand {
       const known = new Set(regions.map(({ regionId }) => regionId));
       regions.push(...page.filter(({ regionId }) => !known.has(regionId)).map(fromJson));
       fromKey = page.at(-1)?.endKey ?? '';
-      more = page.length >= PAGE && fromKey !== '';
+      more = page.length > 0 && fromKey !== '';
     }
     return regions;
   }

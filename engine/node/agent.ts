@@ -13,10 +13,12 @@ import {
   asMraftError,
   type MraftError,
 } from '../../rpc/wire/errors.ts';
+import { LIMITS } from '../../rpc/wire/limits.ts';
 import { subjects } from '../../rpc/wire/subjects.ts';
 import type { Logger } from '../config.ts';
 import type { Labels, RegionReport } from '../placement/index.ts';
 import type { SplitBounds } from '../region/traffic.ts';
+import { pages } from './list-page.ts';
 import { fieldsOf, reportToJson, textOf } from './placement-messages.ts';
 
 const HEARTBEAT_MS = 1_000;
@@ -26,8 +28,8 @@ const SOON_MS = 50;
 const REPORT_ALL_MS = 30_000;
 const ASK_TIMEOUT_MS = 2_000;
 const JOIN_RETRY_MS = 500;
-/** Regions in one message. */
-const REPORTS_PER_MESSAGE = 256;
+/** Of reports. */
+const MESSAGE = { entries: LIMITS.reportedRegions, bytes: LIMITS.reportBytes };
 
 export interface NodeLoad {
   readonly capacityBytes: number;
@@ -186,8 +188,7 @@ export class NodeAgent {
       this.#owesAll = true;
       const regions = await this.#options.ledRegions(all);
       const { nodeId, incarnation } = this.#options;
-      for (let at = 0; at < regions.length; at += REPORTS_PER_MESSAGE) {
-        const part = regions.slice(at, at + REPORTS_PER_MESSAGE).map(reportToJson);
+      for (const part of pages(regions.map(reportToJson), MESSAGE)) {
         await this.#ask('reports', { nodeId, incarnation: String(incarnation), regions: part });
       }
       this.#owesAll = false;

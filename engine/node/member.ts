@@ -57,9 +57,10 @@ export class Member {
 
   constructor(options: MemberOptions) {
     const { config, logger, calls, pool, bootEpoch, incarnation } = options;
-    const { cluster, nodeId, dataDir, workers, labels } = config;
+    const { cluster, nodeId, dataDir, workers, labels, regions: initialRegions } = config;
     this.#options = options;
-    this.#host = new PlacementHost({ cluster, nodeId, bootEpoch, kv: options.systemKv, calls, logger });
+    const kv = options.systemKv;
+    this.#host = new PlacementHost({ cluster, nodeId, bootEpoch, initialRegions, kv, calls, logger });
     this.#agent = new NodeAgent({
       cluster,
       nodeId,

@@ -204,6 +204,7 @@ export class Node {
     if (!this.#link) return;
     serveAdmin(this.#link, {
       cluster,
+      nodeId: this.#config.nodeId,
       routes: (fromKey) => this.#routes.pageToWire(fromKey, LIMITS.routesPageBytes),
       status: () => this.status(),
       region: (regionId) => this.regionStatus(regionId),

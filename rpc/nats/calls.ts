@@ -6,6 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import {
   DeadlineExceeded,
+  InvalidArgument,
   MalformedRequest,
   Unavailable,
   asMraftError,
@@ -68,7 +69,7 @@ export class Calls implements CallPort {
           timeoutMs,
         );
         const sent = this.#link.publish(subject, Buffer.from(JSON.stringify(question)), `${this.#inbox}.${id}`);
-        if (!sent) reject(new Unavailable('there is no connection to the broker'));
+        if (!sent) reject(new Unavailable('the broker is not connected, or takes no message that large'));
       });
     } finally {
       clearTimeout(timer);
@@ -106,7 +107,11 @@ export class Calls implements CallPort {
   }
 
   #reply(replyTo: string | undefined, body: object): void {
-    if (replyTo !== undefined) this.#link.publish(replyTo, Buffer.from(JSON.stringify(body)));
+    if (replyTo === undefined) return;
+    const bytes = Buffer.from(JSON.stringify(body));
+    if (bytes.length <= this.#link.maxPayloadBytes) this.#link.publish(replyTo, bytes);
+    // Silence would say that nobody is there.
+    else this.#reply(replyTo, { error: wireFailure(new InvalidArgument(`the answer takes ${bytes.length} bytes`)) });
   }
 
   close(): void {

@@ -73,8 +73,6 @@ export const LIMITS = {
   /** Bounds of the election time-out: below, timers and fsyncs alone cost leaders; above, nobody waits for a new one. */
   shortestElectionTimeoutMs: 20,
   longestElectionTimeoutMs: 60_000,
-  /** Labels of one node. */
-  nodeLabels: 16,
   /** Nodes and peers that are remembered for counting and for boot epochs. */
   nodesPerCluster: 1024,
 
@@ -218,6 +216,15 @@ export const LIMITS = {
   placementStartsPerRound: 1_024,
   /** Entries that the operator log keeps. */
   operatorLogEntries: 4_096,
+  /** Entries of one answer about regions, operators or their log, and bytes of its lists; more come in further pages. */
+  placementListEntries: 1_000,
+  placementListBytes: 384 * KIB,
+  /** Descriptors that one round keeps durably, and bytes of one write of them. */
+  keptDescriptors: 1_024,
+  keptDescriptorBytes: 384 * KIB,
+  /** Regions that one message of a node reports, and bytes of it. */
+  reportedRegions: 256,
+  reportBytes: 512 * KIB,
   /** Regions that one round looks over, whether or not something is known to be wrong with them. */
   patrolledRegions: 4_096,
   /** Entries of one node's gossip, and bytes of one message of it. */
@@ -240,8 +247,8 @@ export const DEFAULTS = {
   hibernateAfterMs: 5_000,
   /** Each region is checked for differences between its replicas so often. */
   consistencyCheckMs: 60 * 60_000,
-  /** Regions at bootstrap. */
-  regions: 48,
+  /** Regions of user keys at bootstrap: there will be more where there is data or traffic. */
+  regions: 1,
   /** What one node sends of snapshots, at most, in a second. */
   snapshotBytesPerSecond: 64 * MIB,
   /** See bench/README.md for what it costs and saves. */
