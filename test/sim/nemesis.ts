@@ -243,9 +243,7 @@ export class Nemesis {
   #crashWorker(random: Random): void {
     const { process } = this.#anyNode(random);
     if (!process) return;
-    const number = random.below(process.workerCount);
-    process.crashWorker(number);
-    this.#world.at(this.#world.nowMs + random.between(1, 100), () => process.startWorker(number));
+    process.crashWorker(random.below(process.workerCount), random.between(1, 100));
   }
 
   #pause(random: Random): void {

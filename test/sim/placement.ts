@@ -7,8 +7,9 @@
 import type { RegionChange } from '../../engine/region/admin.ts';
 import type { PeerChange } from '../../engine/region/membership.ts';
 import { toWireRegion, type Epoch, type Region } from '../../rpc/wire/region.ts';
-import type { VirtualNode, VirtualWorker } from './process.ts';
+import type { VirtualNode } from './process.ts';
 import type { Random } from './random.ts';
+import type { VirtualWorker } from './worker.ts';
 import { regionLetter, type World } from './world.ts';
 
 /** What a change may fail by. */

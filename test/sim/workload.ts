@@ -4,8 +4,8 @@ import { createClient, type Client } from '../../rpc/client/index.ts';
 import type { ReadMode } from '../../rpc/client/kv.ts';
 import { MraftError } from '../../rpc/wire/errors.ts';
 import type { Input, Operation, Output } from '../linearizability/history.ts';
+import { CLUSTER } from './cluster.ts';
 import { VirtualConnection } from './connection.ts';
-import { CLUSTER } from './process.ts';
 import type { Random } from './random.ts';
 import { regionLetter, type World } from './world.ts';
 

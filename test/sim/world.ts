@@ -172,6 +172,7 @@ export class World implements NodeSurroundings, ClientSurroundings {
   afterTurn(turn: Turn): void {
     this.turns++;
     const statuses = turn.shard.listRegions();
+    this.processOf(turn.nodeId)?.noteOpen(turn, statuses);
     this.safety.onOpen(turn.nodeId, turn.opening, statuses);
     for (const status of statuses) {
       const campaigns = this.safety.onStatus(turn.nodeId, status, turn.opening, !turn.shard.isStalled);
@@ -251,6 +252,10 @@ export class World implements NodeSurroundings, ClientSurroundings {
 
   admit(receive: (frame: Uint8Array) => void): number {
     return this.#clients.push(receive) - 1;
+  }
+
+  listenersTo(subject: string): number[] {
+    return this.nodes.filter((node) => node.process?.calls.listensTo(subject)).map((node) => node.nodeId);
   }
 
   get clientCount(): number {
