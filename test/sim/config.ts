@@ -49,6 +49,8 @@ export interface Faults {
   pauseEvery: number;
   /** Share of timers before which the thread stalls. */
   stalls: number;
+  /** Slots go from one worker of a node to another while it serves; now and then a worker dies in the middle. */
+  slotMoveEvery: number;
   /** A clock that leaps ahead or runs far too fast or slow: leases are not checked then. */
   wildClockEvery: number;
 
@@ -138,6 +140,7 @@ export const NO_FAULTS: Readonly<Faults> = {
   workerCrashEvery: 0,
   pauseEvery: 0,
   stalls: 0,
+  slotMoveEvery: 0,
   wildClockEvery: 0,
   transferEvery: 0,
   handOverEvery: 0,
@@ -201,6 +204,9 @@ const MEMBERSHIP: Partial<Record<Fault, Draw>> = {
   replayEvery: every(0.5, 4),
 };
 const RANGES: Partial<Record<Fault, Draw>> = { splitEvery: every(0.7, 5), mergeEvery: every(0.7, 5) };
+
+/** Profiles in which slots may move. */
+const MOVING_SLOTS: readonly Profile[] = ['default', 'process', 'changes', 'regions'];
 
 /** How likely a fault is on, where its profile has it. */
 const SHARE_OF_SEEDS = 0.25;
@@ -298,7 +304,8 @@ export function drawConfig(seed: number, profile: Profile): SimConfig {
     healMajorityOnly: random.chance(0.25),
     faults,
   };
-  return isChanging ? { ...config, ...drawRoom(changes, electionTimeoutMs) } : config;
+  const complete = isChanging ? { ...config, ...drawRoom(changes, electionTimeoutMs) } : config;
+  return MOVING_SLOTS.includes(profile) ? drawSlotMoves(complete, new Random(seed, `slots ${profile}`)) : complete;
 }
 
 function drawChanges(faults: Record<Fault, number>, profile: Profile, random: Random, electionTimeoutMs: number): void {
@@ -307,6 +314,13 @@ function drawChanges(faults: Record<Fault, number>, profile: Profile, random: Ra
     const value = draw(random, electionTimeoutMs);
     if (isOn || at === 0) faults[fault] = value;
   }
+}
+
+/** Of a stream of its own, as all that was invented later. */
+function drawSlotMoves(config: SimConfig, random: Random): SimConfig {
+  if (!random.chance(0.4)) return config;
+  const slotMoveEvery = every(0.3, 4)(random, config.electionTimeoutMs);
+  return { ...config, workers: random.pick([2, 2, 3]), faults: { ...config.faults, slotMoveEvery } };
 }
 
 /** Nodes for peers to go to, and time for changes of several steps. Whom a majority is of is not known beforehand. */

@@ -18,6 +18,8 @@ export interface Resting {
   readonly world: World;
   readonly workload: Workload;
   readonly placement: Placement;
+  /** Moves of slots that have not ended. */
+  readonly openMoves: () => number;
   /** Nodes that were healed. */
   readonly well: readonly VirtualNode[];
 }
@@ -41,7 +43,7 @@ export async function rest(resting: Resting): Promise<void> {
 }
 
 /** What is still to happen; undefined: nothing. */
-function findUnrest({ world, workload, placement, well }: Resting): string | undefined {
+function findUnrest({ world, workload, placement, openMoves, well }: Resting): string | undefined {
   const regions = world.currentRegions;
   for (const region of regions) {
     const unrest = unrestOf(world, region, well);
@@ -52,6 +54,7 @@ function findUnrest({ world, workload, placement, well }: Resting): string | und
     if (leftover) return leftover;
   }
   if (placement.openCalls > 0) return `${placement.openCalls} changes have not ended`;
+  if (openMoves() > 0) return `${openMoves()} moves of slots have not ended`;
   return workload.isIdle ? undefined : workload.describeOpen();
 }
 

@@ -44,7 +44,7 @@ export async function simulate(config: SimConfig, options: WorldOptions = {}): P
     const well = nemesis.heal();
     world.trace(() => `the faults end; well: ${well.map((node) => node.nodeId).join(' ')}`);
     workload.stopped = true;
-    await rest({ world, workload, well, placement: nemesis.placement });
+    await rest({ world, workload, well, placement: nemesis.placement, openMoves: () => nemesis.openMoves });
     if (!world.violation) await lookBack(world, workload);
     if (!world.violation) checkFrames(world);
     if (!world.violation) {
