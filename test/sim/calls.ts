@@ -31,6 +31,7 @@ export class VirtualCalls implements CallPort {
     const world = this.#world;
     const { nodeId, runtime } = this.#caller;
     const text = JSON.stringify(question);
+    world.placementCheck.onQuestion(subject, question);
     world.trace(() => `  ${nodeId} asks ${subject}: ${text}`);
     return new Promise((resolve, reject) => {
       const cancel = runtime.after(timeoutMs, () =>

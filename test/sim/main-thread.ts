@@ -11,10 +11,12 @@ import { Switchboard } from '../../engine/node/switchboard.ts';
 import type { FromWorker } from '../../engine/shard/port-messages.ts';
 import { RangeLedger } from '../../engine/shard/range-ledger.ts';
 import { listRegions, listTombstones, loadRegion, regionRanges } from '../../engine/store/region-records.ts';
+import { asMraftError } from '../../rpc/wire/errors.ts';
 import { VirtualCalls, type Caller } from './calls.ts';
 import { CLUSTER } from './cluster.ts';
 import type { Random } from './random.ts';
 import type { RunningProcess } from './surroundings.ts';
+import { VirtualMember } from './virtual-member.ts';
 import { VirtualPool, type PoolHost } from './virtual-pool.ts';
 
 /** Nodes' wall clocks begin about here, and differ by seconds. */
@@ -29,6 +31,8 @@ export class VirtualMainThread implements PoolHost, Caller {
   readonly calls: VirtualCalls;
   readonly runtime: NodeRuntime;
   readonly merges: MergeDriver;
+  /** Undefined: this run has no placement. */
+  readonly member: VirtualMember | undefined;
   readonly #process: RunningProcess;
   readonly #ledger = new RangeLedger();
   readonly #switchboard: Switchboard;
@@ -70,6 +74,47 @@ export class VirtualMainThread implements PoolHost, Caller {
         this.pool.ask(this.pool.workerOf(regionId), (control) => control.changeRegion(regionId, epoch, change)),
     });
     this.#switchboard.listeners.merges = this.merges;
+    this.member = node.world.config.placement ? this.#makeMember(random, logger) : undefined;
+    if (!this.member) return;
+    this.#switchboard.listeners.member = this.member.member;
+    this.#switchboard.listeners.transports.push(this.member.transport);
+  }
+
+  #makeMember(random: Random, logger: Logger): VirtualMember {
+    const { node, bootEpoch, isNew } = this.#process;
+    const { nodeId, world, incarnation, home, disk } = node;
+    const { initialNodes } = world.config;
+    return new VirtualMember({
+      world,
+      nodeId,
+      incarnation,
+      bootEpoch,
+      workers: this.workerCount,
+      initialNodes: nodeId <= initialNodes ? Array.from({ length: initialNodes }, (_, i) => i + 1) : [],
+      isNew,
+      home,
+      store: disk.store,
+      pool: this.pool,
+      calls: this.calls,
+      routes: this.routes,
+      runtime: this.runtime,
+      random: random.stream(`member ${nodeId} ${bootEpoch}`),
+      logger,
+      isDead: () => this.isDead,
+      onRefused: (error) => node.refuse(error),
+    });
+  }
+
+  /** Starts the workers: at once, or as a member does, who may have to ask first whether there is a place for it. */
+  serve(startWorkers: () => void): void {
+    if (!this.member) return startWorkers();
+    const { node } = this.#process;
+    node.world.promisesMoved = true;
+    this.member.serve(startWorkers).catch((thrown: unknown) => {
+      const error = asMraftError(thrown);
+      if (error.code === 'NodeIdInUse' || error.code === 'ClusterMismatch') return node.refuse(error);
+      if (!this.isDead) this.report('a node starts', `node ${this.nodeId}: ${error.stack ?? error.message}`);
+    });
   }
 
   /**

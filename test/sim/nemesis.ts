@@ -2,8 +2,9 @@
 
 import { slotOfRegion } from '../../rpc/wire/slots.ts';
 import type { Fault, SimConfig } from './config.ts';
-import { partyOfClient, type Party } from './network.ts';
-import { Placement } from './placement.ts';
+import type { Party } from './network.ts';
+import { Administrator } from './administrator.ts';
+import { Meddler } from './meddler.ts';
 import type { VirtualNode, VirtualProcess } from './process.ts';
 import type { Random } from './random.ts';
 import type { World } from './world.ts';
@@ -16,7 +17,8 @@ const MOVE_MS = 1;
 export class Nemesis {
   readonly #world: World;
   readonly #config: SimConfig;
-  readonly placement: Placement;
+  readonly meddler: Meddler;
+  readonly administrator: Administrator;
   #stopped = false;
   /** The leader that was cut off last. */
   #cutOff = 0;
@@ -30,7 +32,8 @@ export class Nemesis {
   constructor(world: World) {
     this.#world = world;
     this.#config = world.config;
-    this.placement = new Placement(world);
+    this.meddler = new Meddler(world);
+    this.administrator = new Administrator(world);
   }
 
   start(): void {
@@ -55,9 +58,11 @@ export class Nemesis {
       wildClockEvery: (random) => this.#upsetClock(random),
       transferEvery: (random) => this.#transfer(random),
       handOverEvery: (random) => this.#handOver(random),
-      membershipEvery: (random) => this.placement.changeMembership(random),
-      splitEvery: (random) => this.placement.split(random),
-      mergeEvery: (random) => this.placement.merge(random),
+      membershipEvery: (random) => this.meddler.changeMembership(random),
+      splitEvery: (random) => this.meddler.split(random),
+      mergeEvery: (random) => this.meddler.merge(random),
+      operateEvery: (random) => this.administrator.operate(random),
+      drainEvery: (random) => this.administrator.drain(random),
       replayEvery: (random) => this.#world.replaySnapshots(random),
       comparisonEvery: (random) => this.#compare(random),
     };
@@ -65,6 +70,7 @@ export class Nemesis {
       const everyMs = this.#config.faults[fault];
       if (everyMs > 0) this.#repeat(fault, everyMs, this.#world.random.stream(fault), make);
     }
+    if (this.#config.placement) this.administrator.start(this.#world.random.stream('administrator'));
     this.#driftClocks(this.#world.random.stream('clocks'));
   }
 
@@ -92,7 +98,7 @@ export class Nemesis {
   }
 
   get #clients(): Party[] {
-    return Array.from({ length: this.#world.clientCount }, (_, number) => partyOfClient(number));
+    return this.#world.clientParties;
   }
 
   get #nodeIds(): number[] {
@@ -357,7 +363,8 @@ export class Nemesis {
   /** Heals everything, or a random majority: the others stay down or cut off. Returns the nodes that are well. */
   heal(): VirtualNode[] {
     this.#stopped = true;
-    this.placement.stop();
+    this.meddler.stop();
+    this.administrator.stop();
     const world = this.#world;
     world.network.heal();
     world.stallShare = 0;

@@ -1,5 +1,6 @@
 /** A virtual node: one process after the other on one disk, each with a clock, a main thread and a few workers. */
 
+import type { Member } from '../../engine/node/member.ts';
 import type { RouteTable } from '../../engine/node/route-table.ts';
 import type { ReplicaStatus } from '../../engine/region/replica.ts';
 import { checkFences } from '../../engine/store/fence.ts';
@@ -7,7 +8,7 @@ import { logIndexOf, META_KIND, readU64 } from '../../engine/store/keys.ts';
 import { loadIncarnation } from '../../engine/store/node-records.ts';
 import { putRegion } from '../../engine/store/region-records.ts';
 import { decode, encode, mraft } from '../../rpc/wire/codec.ts';
-import { Amnesia, DiskFull, StorageFailure } from '../../rpc/wire/errors.ts';
+import { Amnesia, DiskFull, StorageFailure, type MraftError } from '../../rpc/wire/errors.ts';
 import type { Region } from '../../rpc/wire/region.ts';
 import type { VirtualCalls } from './calls.ts';
 import { NodeClock } from './clock.ts';
@@ -26,6 +27,7 @@ export class VirtualProcess implements RunningProcess, WorkerHost {
   readonly node: VirtualNode;
   readonly nodeId: number;
   readonly bootEpoch: number;
+  readonly isNew: boolean;
   readonly clock: NodeClock;
   readonly random: Random;
   readonly workerCount: number;
@@ -39,16 +41,19 @@ export class VirtualProcess implements RunningProcess, WorkerHost {
     this.node = node;
     this.nodeId = node.nodeId;
     this.bootEpoch = bootEpoch;
+    this.isNew = node.isNew;
     this.clock = clock;
     this.random = node.random;
     this.workerCount = workerCount;
-    this.main = new VirtualMainThread(this, node.random.stream(`main ${bootEpoch}`));
+    this.main = new VirtualMainThread(this, node.random.stream(`main ${this.nodeId} ${bootEpoch}`));
   }
 
-  /** Opens what the disk has. @throws ProcessDied, DiskFull, StorageFailure */
+  /** Opens what the disk has. @throws ProcessDied, DiskFull */
   open(): void {
     this.main.open();
-    for (let worker = 0; worker < this.workerCount; worker++) this.#seat(worker, new VirtualWorker(this, worker));
+    this.main.serve(() => {
+      for (let worker = 0; worker < this.workerCount; worker++) this.startWorker(worker);
+    });
   }
 
   #seat(number: number, worker: VirtualWorker): void {
@@ -58,6 +63,15 @@ export class VirtualProcess implements RunningProcess, WorkerHost {
 
   get isDead(): boolean {
     return this.diedAtMs < Infinity;
+  }
+
+  /** Undefined: this run has no placement. */
+  get member(): Member | undefined {
+    return this.main.member?.member;
+  }
+
+  onGossip(subject: string, data: Uint8Array): void {
+    this.main.at(this.node.world.nowMs, () => this.main.member?.onGossip(subject, data));
   }
 
   get calls(): VirtualCalls {
@@ -138,6 +152,11 @@ export class VirtualNode implements ReachableNode {
   hasForgotten = false;
   /** It is down for good, or back as somebody whom nobody knows. */
   isLost = false;
+  /** Its data directory has not been opened yet. */
+  isNew = true;
+  readonly home: { clusterId: string | undefined } = { clusterId: undefined };
+  /** It has lost its data and its name with it, or was asked to leave: its cluster may refuse it. */
+  mayBeRefused = false;
   /** It is not to be started again for now. */
   stayDown = false;
   /** How long after its next crash it is started again; undefined: by chance. */
@@ -189,6 +208,7 @@ export class VirtualNode implements ReachableNode {
     const workerCount = this.random.chance(0.9) ? config.workers : 1 + this.random.below(2);
     this.world.trace(() => `node ${this.nodeId} starts, boot ${this.bootEpoch}, ${workerCount} workers, clock ${rate}`);
     this.process = new VirtualProcess(this, this.bootEpoch, clock, workerCount);
+    this.isNew = false;
     try {
       this.process.open();
     } catch (error) {
@@ -257,6 +277,15 @@ export class VirtualNode implements ReachableNode {
     return true;
   }
 
+  /** Its cluster says that it has no place there: it stops for good, as production does. */
+  refuse(error: MraftError): void {
+    this.world.trace(() => `node ${this.nodeId} is refused: ${error.message}`);
+    if (!this.mayBeRefused) this.world.report('a member is not refused', `node ${this.nodeId}: ${error.message}`);
+    this.isLost = true;
+    this.stayDown = true;
+    this.crash();
+  }
+
   #forget(): void {
     this.hasForgotten = true;
     this.world.safety.onLoss(this.nodeId);
@@ -275,6 +304,9 @@ export class VirtualNode implements ReachableNode {
       this.world.safety.onLoss(this.nodeId);
       this.incarnation++;
       this.isLost = true;
+      this.isNew = true;
+      this.home.clusterId = undefined;
+      this.mayBeRefused = true;
     }
     this.#writeFirstRegions();
     this.world.safety.onCrash(this.nodeId, this.disk.store);
@@ -282,11 +314,12 @@ export class VirtualNode implements ReachableNode {
 
   /** All whom it shares a region with have heard it, and will know it from one who has lost its data. */
   isKnownTo(others: readonly VirtualNode[]): boolean {
+    // Where placement runs, anybody may come to share a region with it.
+    const isNear = (other: VirtualNode): boolean =>
+      this.world.config.placement ||
+      other.#regions.some((region) => region.peers.some((peer) => peer.nodeId === this.nodeId));
     return others.every(
-      (other) =>
-        other === this ||
-        !other.#regions.some((region) => region.peers.some((peer) => peer.nodeId === this.nodeId)) ||
-        loadIncarnation(other.disk.store, this.nodeId) === this.incarnation,
+      (other) => other === this || !isNear(other) || loadIncarnation(other.disk.store, this.nodeId) === this.incarnation,
     );
   }
 

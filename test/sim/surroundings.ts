@@ -6,10 +6,12 @@ import type { ToWorker } from '../../engine/shard/port-messages.ts';
 import type { ShardControl } from '../../engine/shard/shard-host.ts';
 import type { Shard } from '../../engine/shard/shard.ts';
 import type { NodeClock } from './clock.ts';
+import type { MraftError } from '../../rpc/wire/errors.ts';
 import type { SimConfig } from './config.ts';
 import type { VirtualDisk } from './disk.ts';
 import type { FreshReads } from './fresh-reads.ts';
-import type { VirtualNetwork } from './network.ts';
+import type { Party, VirtualNetwork } from './network.ts';
+import type { PlacementCheck } from './placement-check.ts';
 import type { Safety } from './safety.ts';
 
 /** Virtual time, and what is written down. */
@@ -43,7 +45,19 @@ export interface Listener {
 
 /** A process, as its threads and other nodes see it. */
 export interface RunningProcess extends Sender {
-  readonly node: { readonly nodeId: number; readonly world: NodeSurroundings; readonly disk: VirtualDisk };
+  readonly node: {
+    readonly nodeId: number;
+    readonly world: NodeSurroundings;
+    readonly disk: VirtualDisk;
+    readonly incarnation: number;
+    /** Which cluster its data belongs to. */
+    readonly home: { clusterId: string | undefined };
+    /** Its cluster says that it has no place there. */
+    refuse(error: MraftError): void;
+  };
+  readonly bootEpoch: number;
+  /** Made at this start. */
+  readonly isNew: boolean;
   readonly isDead: boolean;
   readonly workerCount: number;
   readonly clock: NodeClock;
@@ -51,6 +65,7 @@ export interface RunningProcess extends Sender {
   readonly pausedUntilMs: number;
   readonly routes: RouteTable;
   readonly calls: Listener;
+  onGossip(subject: string, data: Uint8Array): void;
   /** Behind a turn of a worker. */
   noteOpen(worker: RunningWorker, statuses: readonly ReplicaStatus[]): void;
 }
@@ -88,6 +103,9 @@ export interface DownNode {
 
 export interface NodeSurroundings extends Surroundings {
   readonly safety: Safety;
+  readonly placementCheck: PlacementCheck;
+  /** The same world as clients see it: a node has one of its own. */
+  readonly clients: ClientSurroundings;
   readonly freshReads: FreshReads;
   /** How long the thread stalls now, before its timers run (a collection of garbage, a busy neighbour); 0: it does not. */
   stallMs(): number;
@@ -118,6 +136,6 @@ export interface ReachableNode {
 
 export interface ClientSurroundings extends Surroundings {
   readonly nodes: readonly ReachableNode[];
-  /** Takes a client in; returns its number. */
-  admit(receive: (frame: Uint8Array) => void): number;
+  /** Takes a client in; returns its number. `party`: the node that it belongs to. */
+  admit(receive: (frame: Uint8Array) => void, party?: Party): number;
 }

@@ -5,7 +5,7 @@
  */
 
 import { EventLoop, type LoopTimers } from '../../engine/shard/event-loop.ts';
-import type { FromWorker, ToWorker } from '../../engine/shard/port-messages.ts';
+import { isLocalOrigin, type FromWorker, type ToWorker } from '../../engine/shard/port-messages.ts';
 import type { ShardTransport } from '../../engine/shard/ports.ts';
 import { ShardHost, type ShardControl } from '../../engine/shard/shard-host.ts';
 import type { Shard } from '../../engine/shard/shard.ts';
@@ -100,7 +100,7 @@ export class VirtualWorker implements Turn, RunningWorker {
       () => this.#nowMs,
       (ms) => (this.#elapsedMs += ms),
     );
-    const random = process.random.stream(`worker ${process.bootEpoch} ${number} ${process.workerStarts++}`);
+    const random = process.random.stream(`worker ${node.nodeId} ${process.bootEpoch} ${number} ${process.workerStarts++}`);
     this.#host = new ShardHost(
       { config: shardConfig, movedSlots: process.main.pool.movedSlots, neighbours: process.main.neighbours },
       {
@@ -165,7 +165,16 @@ export class VirtualWorker implements Turn, RunningWorker {
     this.#passAt(this.#world.nowMs);
   }
 
+  /** Clients inside the node have the same name in each of its processes. */
+  #localOrigin(origin: string): string {
+    return `${origin} ${this.process.bootEpoch}`;
+  }
+
   receiveWord(message: ToWorker): void {
+    if (message.kind === 'requests') {
+      const origin = isLocalOrigin(message.origin) ? this.#localOrigin(message.origin) : message.origin;
+      this.#world.freshReads.onRequests(this.nodeId, origin, message.frame);
+    }
     this.#host.receive(message);
   }
 
@@ -254,7 +263,11 @@ export class VirtualWorker implements Turn, RunningWorker {
   /** One look at the sockets brings a part of what lies there. */
   #read(): void {
     for (const word of this.#words.splice(0)) {
-      word();
+      try {
+        word();
+      } catch (error) {
+        return this.#onFailure(error);
+      }
       this.#loop.wake();
     }
     const arrived = this.#socket.splice(0, this.#world.framesPerRead());
@@ -323,6 +336,9 @@ export class VirtualWorker implements Turn, RunningWorker {
     if (message.kind === 'notice' && message.level === 'error') {
       const fields = JSON.stringify(message.fields);
       this.#world.report('no anomalies', `node ${this.nodeId}, worker ${this.number}: ${message.message} ${fields}`);
+    }
+    if (message.kind === 'responses') {
+      this.#world.freshReads.onResponses(this.nodeId, this.#localOrigin(message.origin), message.frame);
     }
     this.process.main.pool.hear(this.number, this, message, this.#nowMs);
   }
