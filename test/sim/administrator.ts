@@ -83,7 +83,8 @@ export class Administrator {
     const key = `${regionLetter(random.below(letters))}${random.below(keysPerRegion)}`;
     const request = random.pick([
       { kind: 'addReplica', nodeId: someNode },
-      { kind: 'removeReplica', nodeId: random.pick(peers).nodeId },
+      // Where a node may lose what it has, nobody leaves a region with too few beside it.
+      ...(this.#isAnyLost ? [] : [{ kind: 'removeReplica', nodeId: random.pick(peers).nodeId }]),
       { kind: 'moveReplica', fromNodeId: random.pick(peers).nodeId, toNodeId: someNode },
       { kind: 'transferLeader', nodeId: random.pick(peers).nodeId },
       { kind: 'split', splitKey: Buffer.from(key).toString('base64') },
@@ -91,6 +92,11 @@ export class Administrator {
       { kind: 'merge', targetRegionId: random.pick(regions).regionId },
     ]);
     this.#ask('operator.add', { ...request, regionId });
+  }
+
+  get #isAnyLost(): boolean {
+    const { amnesiaEvery, wipeEvery } = this.#world.config.faults;
+    return amnesiaEvery + wipeEvery > 0;
   }
 
   // --- the way of a request ------------------------------------------------------------------------------------------
