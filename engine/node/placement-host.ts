@@ -36,6 +36,7 @@ import {
 } from './placement-messages.ts';
 import { PlacementStore } from './placement-store.ts';
 import { keyFromJson } from './region-json.ts';
+import { pause, type NodeRuntime } from './runtime.ts';
 
 /** How often placement looks at the cluster. */
 const ROUND_MS = 500;
@@ -54,6 +55,7 @@ export interface PlacementHostOptions {
   readonly kv: Kv;
   readonly calls: CallPort;
   readonly logger: Logger;
+  readonly runtime: NodeRuntime;
 }
 
 /** Placement as one leader of region 1 runs it. */
@@ -61,7 +63,7 @@ interface Reign {
   readonly store: PlacementStore;
   readonly placement: Placement;
   readonly subscriptions: LinkSubscription[];
-  timer: NodeJS.Timeout | undefined;
+  cancelRound: () => void;
   /** Ends when everything that was decided so far is written, and its orders are sent. */
   settled: Promise<void>;
   /** Descriptors are being written. */
@@ -104,25 +106,26 @@ export class PlacementHost {
   }
 
   async #takeOver(turn: number): Promise<void> {
-    const { kv, nodeId, bootEpoch, logger } = this.#options;
+    const { kv, nodeId, bootEpoch, logger, runtime } = this.#options;
     for (let delayMs = RETRY_MS; turn === this.#turn; delayMs = Math.min(2 * delayMs, LONGEST_RETRY_MS)) {
       try {
-        const store = await PlacementStore.takeOver(kv, { nodeId, bootEpoch });
+        const store = await PlacementStore.takeOver(kv, { nodeId, bootEpoch }, () => runtime.newClusterId());
         if (turn === this.#turn) this.#begin(store);
         return;
       } catch (error) {
         if (turn !== this.#turn) return;
         logger.warn({ err: error }, 'placement cannot be taken over yet');
-        await new Promise((resolve) => setTimeout(resolve, delayMs));
+        await pause(runtime, delayMs);
       }
     }
   }
 
   #begin(store: PlacementStore): void {
+    const { cluster, calls, logger, runtime } = this.#options;
     const placement = new Placement({
       durable: store.records(),
       descriptors: store.takeDescriptors(),
-      random: Math.random,
+      random: () => runtime.random(),
       nowMs: this.#nowMs(),
       lastUsedId: FIRST_ALLOCATED_ID - 1,
       initialRegions: this.#options.initialRegions,
@@ -131,16 +134,15 @@ export class PlacementHost {
       store,
       placement,
       subscriptions: [],
-      timer: undefined,
+      cancelRound: () => {},
       settled: Promise.resolve(),
       isKeeping: false,
     };
     this.#reign = reign;
-    const { cluster, calls, logger } = this.#options;
     for (const [verb, answer] of Object.entries(this.#verbs(reign))) {
       reign.subscriptions.push(calls.serve(subjects.placement(cluster, verb), this.#answered(reign, answer)));
     }
-    reign.timer = setInterval(() => this.#round(reign), ROUND_MS);
+    this.#planRound(reign);
     logger.info({ term: store.leader.term }, 'placement is led here');
   }
 
@@ -148,7 +150,7 @@ export class PlacementHost {
     const reign = this.#reign;
     if (!reign) return;
     this.#reign = undefined;
-    clearInterval(reign.timer);
+    reign.cancelRound();
     for (const subscription of reign.subscriptions) subscription.close();
     this.#options.logger.info({ term: reign.store.leader.term }, 'placement is led here no more');
   }
@@ -159,18 +161,23 @@ export class PlacementHost {
     this.#options.logger.warn({ err: error }, 'placement begins again');
     this.#letGo();
     const turn = ++this.#turn;
-    setTimeout(() => void this.#takeOver(turn), RETRY_MS);
+    this.#options.runtime.after(RETRY_MS, () => void this.#takeOver(turn));
   }
 
   /** Wall-clock time, because it is kept and shown; never running backwards. */
   #nowMs(): number {
-    this.#lastNowMs = Math.max(this.#lastNowMs, Date.now());
+    this.#lastNowMs = Math.max(this.#lastNowMs, this.#options.runtime.wallMs());
     return this.#lastNowMs;
   }
 
   // --- rounds ------------------------------------------------------------------------------------------------------
 
+  #planRound(reign: Reign): void {
+    reign.cancelRound = this.#options.runtime.after(ROUND_MS, () => this.#round(reign));
+  }
+
   #round(reign: Reign): void {
+    this.#planRound(reign);
     try {
       reign.placement.schedule(this.#nowMs());
       this.#settle(reign).catch(() => {});

@@ -14,7 +14,6 @@
  * superseded by the region's next report.
  */
 
-import { randomUUID } from 'node:crypto';
 import type { BatchOperation, Kv } from '../../rpc/client/index.ts';
 import { PlacementUnavailable } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
@@ -53,11 +52,15 @@ export class PlacementStore {
   }
 
   /**
-   * Writes down that `owner` leads placement now, then reads everything.
+   * Writes down that `owner` leads placement now, then reads everything. A new cluster gets a `newClusterId`.
    * @throws PlacementUnavailable when another was faster; what the client throws
    */
-  static async takeOver(kv: Kv, owner: Omit<LeaderRecord, 'term'>): Promise<PlacementStore> {
-    const clusterId = await readClusterId(kv);
+  static async takeOver(
+    kv: Kv,
+    owner: Omit<LeaderRecord, 'term'>,
+    newClusterId: () => string,
+  ): Promise<PlacementStore> {
+    const clusterId = await readClusterId(kv, newClusterId);
     const before = text(await kv.get(LEADER, { timeoutMs: TIMEOUT_MS }));
     const leader = { term: termOf(before) + 1, nodeId: owner.nodeId, bootEpoch: owner.bootEpoch };
     const leaderText = JSON.stringify(leader);
@@ -118,10 +121,10 @@ export class PlacementStore {
 }
 
 /** Draws it where there is none yet. */
-async function readClusterId(kv: Kv): Promise<string> {
+async function readClusterId(kv: Kv, newClusterId: () => string): Promise<string> {
   const known = text(await kv.get(CLUSTER_ID, { timeoutMs: TIMEOUT_MS }));
   if (known !== undefined) return known;
-  const drawn = randomUUID();
+  const drawn = newClusterId();
   const { swapped, current } = await kv.compareAndSwap(CLUSTER_ID, undefined, drawn, { timeoutMs: TIMEOUT_MS });
   return swapped ? drawn : (text(current) ?? drawn);
 }

@@ -233,6 +233,7 @@ export class Operators {
 
   /** Repeats what had no effect, and ends what has no hope. */
   sweep(nowMs: number): void {
+    this.endOrphans(nowMs);
     for (const operator of this.byId.values()) {
       if (nowMs - operator.stepStartedMs > this.timeoutOf(operator)) {
         this.end(operator, 'timedOut', `to ${describeStep(operator.step)} took too long`, nowMs);
@@ -242,6 +243,18 @@ export class Operators {
       if (missing) this.end(operator, 'cancelled', missing, nowMs);
       else this.advance(operator, nowMs);
     }
+  }
+
+  /**
+   * Operators that an earlier leader of placement began, and whose regions have become part of others since: nobody will
+   * report them. Where a region is known for every key, those that are not known are gone.
+   */
+  private endOrphans(nowMs: number): void {
+    const isUnknown = ({ resumed, record }: Operator): boolean =>
+      resumed && this.model.regions.slotOf(record.regionId) === undefined;
+    const unknown = [...this.byId.values()].filter(isUnknown);
+    if (unknown.length === 0 || !this.model.isReported()) return;
+    for (const { record } of unknown) this.onGone(record.regionId, nowMs);
   }
 
   private advance(operator: Operator, nowMs: number): void {

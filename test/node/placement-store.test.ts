@@ -14,7 +14,8 @@ test.before.each(() => {
   kv = new MemoryKv();
 });
 
-const takeOver = (nodeId: number): Promise<PlacementStore> => PlacementStore.takeOver(kv, { nodeId, bootEpoch: 1 });
+const takeOver = (nodeId: number): Promise<PlacementStore> =>
+  PlacementStore.takeOver(kv, { nodeId, bootEpoch: 1 }, () => `drawn by ${nodeId}`);
 
 test('the next leader finds what the last one wrote, and a higher term', async () => {
   const first = await takeOver(1);
