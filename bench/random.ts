@@ -26,6 +26,12 @@ export class Random {
     return Math.floor(this.next() * limit);
   }
 
+  bytes(sizeBytes: number): Buffer {
+    const bytes = Buffer.allocUnsafe(sizeBytes);
+    for (let at = 0; at < sizeBytes; at++) bytes[at] = this.below(256);
+    return bytes;
+  }
+
   /** Doty-Humphrey's small fast chaotic generator (sfc32), which passes PractRand. */
   private next32(): number {
     const sum = (this.a + this.b + this.counter++) | 0;

@@ -83,7 +83,7 @@ export class Workload {
     this.groups = workloadSpec.mix.batch ? new KeyGroups(options.records, options.batchSize) : undefined;
     this.distribution = createDistribution(workloadSpec.distribution, options.records, this.random);
     this.groupDistribution = createDistribution(workloadSpec.distribution, this.groups?.count ?? 1, this.random);
-    this.values = Array.from({ length: VALUES }, () => this.randomBytes(options.valueBytes));
+    this.values = Array.from({ length: VALUES }, () => this.random.bytes(options.valueBytes));
     this.choices = cumulative(workloadSpec.mix);
     this.isYcsb = workloadSpec.name.startsWith('ycsb');
     this.inserted = options.records;
@@ -145,12 +145,6 @@ export class Workload {
 
   private scanLength(): number {
     return this.isYcsb ? 1 + this.random.below(this.options.scanLength) : this.options.scanLength;
-  }
-
-  private randomBytes(sizeBytes: number): Buffer {
-    const bytes = Buffer.allocUnsafe(sizeBytes);
-    for (let i = 0; i < sizeBytes; i++) bytes[i] = this.random.below(256);
-    return bytes;
   }
 }
 

@@ -7,6 +7,7 @@ import { availableParallelism } from 'node:os';
 
 import { InvalidConfig } from '../rpc/wire/errors.ts';
 import { DEFAULTS, LIMITS } from '../rpc/wire/limits.ts';
+import { LABEL_PROMISE, isLabelText } from './placement/index.ts';
 
 export type LogLevel = 'silent' | 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace';
 
@@ -41,9 +42,12 @@ export interface OpenOptions {
   readonly nats?: string | readonly string[];
   /** Worker threads. Default: the cores. */
   readonly workers?: number;
-  /** Regions at bootstrap, cut evenly by the first bytes of the keys. Default: 48, or by `splitKeys`. */
+  /**
+   * Regions at bootstrap, cut evenly by the first bytes of the keys, and never merged to fewer. Default: 1, which splits by
+   * itself as data and traffic grow; or by `splitKeys`.
+   */
   readonly regions?: number;
-  /** First keys of all regions but the first, ascending, at bootstrap. */
+  /** First keys of all regions but the first, ascending, at bootstrap, for a program that knows its keys. */
   readonly splitKeys?: readonly (Uint8Array | string)[];
   /** Shortest time without a leader before a follower campaigns. Default: 800. */
   readonly electionTimeoutMs?: number;
@@ -100,8 +104,6 @@ export interface NodeConfig {
 
 /** Far more than any network carries. */
 const MAX_BYTES_PER_SECOND = 2 ** 40;
-
-const LABEL = /^[A-Za-z0-9._-]{1,64}$/;
 
 const FIELDS: ReadonlySet<string> = new Set<keyof OpenOptions>([
   'dataDir',
@@ -239,14 +241,10 @@ function parseLabels(value: unknown): Record<string, string> {
     wrong('labels', `must be an object of names and texts, not ${show(value)}`);
   }
   const labels = Object.entries(value);
-  if (labels.length > LIMITS.nodeLabels) wrong('labels', `must be at most ${LIMITS.nodeLabels}`);
+  if (labels.length > LIMITS.labelsPerNode) wrong('labels', `must be at most ${LIMITS.labelsPerNode}`);
   for (const [name, text] of labels) {
-    if (!LABEL.test(name) || typeof text !== 'string' || !LABEL.test(text)) {
-      wrong(
-        'labels',
-        `must be of 1 to 64 letters, digits, '.', '-' and '_', as zone=a, not ${show(name)}=${show(text)}`,
-      );
-    }
+    if (isLabelText(name) && isLabelText(text)) continue;
+    wrong('labels', `must be of ${LABEL_PROMISE}, as zone=a, not ${show(name)}=${show(text)}`);
   }
   return Object.fromEntries(labels) as Record<string, string>;
 }

@@ -9,7 +9,7 @@ import { kvCommand } from './commands/kv.ts';
 import { serveCommand } from './commands/serve.ts';
 import { VERSION } from './version.ts';
 
-/** Nothing was found, or the call failed. */
+/** What was asked for failed or was refused. */
 const EXIT_FAILURE = 1;
 /** The command line or the configuration is wrong; nothing was done. */
 const EXIT_USAGE = 2;

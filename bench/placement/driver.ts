@@ -1,6 +1,7 @@
 /** Placement over a simulated cluster: carries reports and orders, as the network would, and measures what a round costs. */
 
 import { Placement, type Order, type RegionReport } from '../../engine/placement/index.ts';
+import { LIMITS } from '../../rpc/wire/limits.ts';
 import { SimCluster, type ClusterOptions, type SimRegion } from './cluster.ts';
 
 export interface DriverOptions extends Omit<ClusterOptions, 'report' | 'random'> {
@@ -20,6 +21,8 @@ export class PlacementDriver {
   placement: Placement;
   /** What region 1 would hold. */
   readonly durable = new Map<string, string>();
+  /** The same of regions. */
+  readonly descriptors = new Map<string, string>();
   /** CPU time of each round, in order: the machine may have other things to do. */
   readonly roundTimesMs: number[] = [];
   writtenBytes = 0;
@@ -82,7 +85,9 @@ export class PlacementDriver {
   }
 
   private newPlacement(): Placement {
-    return new Placement({ durable: this.durable, random: this.options.random, nowMs: this.nowMs });
+    const { durable, nowMs } = this;
+    const descriptors = this.descriptors.values();
+    return new Placement({ durable, descriptors, random: this.options.random, nowMs });
   }
 
   // --- the two clocks --------------------------------------------------------------------------------------------------
@@ -129,6 +134,7 @@ export class PlacementDriver {
       this.onRound();
       this.carryOrders(orders);
       this.keep();
+      this.keepDescriptors();
     }
     this.cluster.events.after(this.options.roundMs, () => this.round());
   }
@@ -191,6 +197,14 @@ export class PlacementDriver {
       this.writtenBytes += key.length + (value?.length ?? 0);
       if (value === null) this.durable.delete(key);
       else this.durable.set(key, value);
+    }
+  }
+
+  private keepDescriptors(): void {
+    for (const { key, value } of this.placement.takeDescriptors(LIMITS.keptDescriptors)) {
+      this.writtenBytes += key.length + (value?.length ?? 0);
+      if (value === null) this.descriptors.delete(key);
+      else this.descriptors.set(key, value);
     }
   }
 

@@ -3,9 +3,15 @@
  *
  *     npm run bench:placement                                1,000 nodes, 1,000,000 regions
  *     npm run bench:placement -- --nodes 50 --regions 5000 --zones 5 --seed 7 --json
+ *
+ * It ends with 1 when a phase does not converge, or leaves a region without all its replicas alive in zones of their own.
  */
 
 import { parseArgs } from 'node:util';
+import { describeEnvironment } from '../environment.ts';
+import { formatEnvironment } from '../report.ts';
+import { formatVerdicts } from '../scenarios/report.ts';
+import { judge } from './judge.ts';
 import { PlacementSimulation, describeOperators, type Balance, type PhaseReport, type Spread } from './simulation.ts';
 
 const { values } = parseArgs({
@@ -31,14 +37,19 @@ const simulation = new PlacementSimulation(options);
 const say = (text: string): void => {
   if (!values.json) process.stdout.write(`${text}\n`);
 };
+const command = ['npm run bench:placement --', ...process.argv.slice(2)].join(' ').replace(/ --$/, '');
+const environment = { ...(await describeEnvironment()), command };
+say(formatEnvironment(environment));
 say(`placement alone: ${number(options.nodes)} nodes in ${options.zones} zones, ${number(options.regions)} regions\n`);
 const report = simulation.run((phase) => say(describePhase(phase)));
 const { build } = report;
 say(`built: ring ${number(build.ringMs)} ms, ${number(build.reportsPerSecond)} reports a second`);
 say(`  after the ring: ${describeBalance(build.balance)}`);
 say(`memory: ${number(report.rssMib)} MiB, placement and simulated cluster together`);
-if (values.json) process.stdout.write(`${JSON.stringify({ options, ...report })}\n`);
-process.exitCode = report.phases.every(({ converged }) => converged) ? 0 : 1;
+const verdicts = judge(options, report.phases);
+say(`\n${formatVerdicts(verdicts)}`);
+if (values.json) process.stdout.write(`${JSON.stringify({ environment, options, ...report, verdicts })}\n`);
+process.exitCode = verdicts.every(({ met }) => met) ? 0 : 1;
 
 function describePhase(phase: PhaseReport): string {
   const { medianRoundMs, slowestRoundMs } = phase;

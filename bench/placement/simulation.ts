@@ -7,7 +7,7 @@ import type { SimNode } from './cluster.ts';
 import { PlacementDriver } from './driver.ts';
 
 const MIB = 1024 * 1024;
-const REPLICAS = 3;
+export const REPLICAS = 3;
 /** A new replica of a node that was not heard of for so long. */
 const REPLACE_AFTER_MS = 60_000;
 /** A region whose load has changed says so so often, so many times: placement smooths what it hears. */

@@ -11,16 +11,20 @@ import {
   parseCompareRegions,
   parseIdle,
   parseScale,
+  parseSnapshot,
   parseSplit,
   withCompareRegionsFlags,
   withIdleFlags,
   withScaleFlags,
+  withSnapshotFlags,
   withSplitFlags,
 } from './flags.ts';
 import { runIdle } from './idle.ts';
 import { formatIdle } from './idle-report.ts';
 import { formatRegionsComparison, formatScale, formatSplit } from './report.ts';
 import { runScale } from './scale.ts';
+import { runSnapshot } from './snapshot.ts';
+import { formatSnapshot } from './snapshot-report.ts';
 import { runSplit } from './split.ts';
 import type { ScenarioHooks } from './stage.ts';
 
@@ -39,8 +43,8 @@ const SCALE_HELP = `
 Nodes join with 'mraft serve --join' and leave by being drained. It ends with 1 when an acknowledged write is lost.
 
 Examples:
-  mraft-bench scale                                      1 → 3 → 5 → 3 → 1 nodes
-  mraft-bench scale --steps 3,4,3 --leave oldest --observe 30
+  mraft-bench scale                                      1 → 3 → 5 → 3 → 1 nodes, three rounds
+  mraft-bench scale --steps 3,4,3 --leave oldest --observe 30 --rounds 1
 `;
 
 const COMPARE_REGIONS_HELP = `
@@ -53,6 +57,15 @@ const IDLE_HELP = `
 Examples:
   mraft-bench idle                                       2,000 regions that sleep, three rounds
   mraft-bench idle --regions 500 --rounds 1 --json
+`;
+
+const SNAPSHOT_HELP = `
+A region on three nodes, and a fourth that is given a replica without a vote, by a snapshot, again and again. 'speed' lifts the
+rate limit; 'foreground' has callers that put, and the limit that nodes have by default.
+
+Examples:
+  mraft-bench snapshot
+  mraft-bench snapshot --parts speed --megabytes 256 --value-size 128
 `;
 
 export function addScenarios(program: Command): void {
@@ -89,6 +102,13 @@ export function addScenarios(program: Command): void {
       const { request, json } = parseIdle(command);
       const report = await perform((hooks) => runIdle(request, hooks));
       await print(json, report, () => formatIdle(report));
+    },
+  );
+  withSnapshotFlags(scenario(program, 'snapshot', 'how fast a snapshot is, and what it costs', SNAPSHOT_HELP)).action(
+    async (_flags, command: Command) => {
+      const { request, json } = parseSnapshot(command);
+      const report = await perform((hooks) => runSnapshot(request, hooks));
+      await print(json, report, () => formatSnapshot(report));
     },
   );
 }

@@ -8,6 +8,7 @@ import { CASES, type CaseName } from '../suite.ts';
 import type { CompareRegionsRequest } from './compare-regions.ts';
 import type { IdleRequest } from './idle.ts';
 import type { ScaleRequest } from './scale.ts';
+import { SNAPSHOT_PARTS, type SnapshotPart, type SnapshotRequest } from './snapshot.ts';
 import type { SplitRequest } from './split.ts';
 
 const MAX_CALLERS = 65_536;
@@ -15,6 +16,7 @@ const MAX_RECORDS = 10_000_000;
 const MAX_SECONDS = 86_400;
 const MAX_ROUNDS = 100;
 const MAX_NODES = 9;
+const MAX_SNAPSHOT_MIB = 4_096;
 const THOUSAND = 1_000;
 
 interface CommonFlags {
@@ -108,6 +110,7 @@ interface ScaleFlags extends CommonFlags {
   readonly deadlineMs: number;
   readonly observe: number;
   readonly leave: ScaleRequest['leave'];
+  readonly rounds: number;
 }
 
 export function withScaleFlags(command: Command): Command {
@@ -119,7 +122,8 @@ export function withScaleFlags(command: Command): Command {
       .addOption(option('--read-ratio <share>', 'of the calls that are gets', number(0, 1, 'decimal'), 0.25))
       .addOption(option('--deadline-ms <ms>', 'of each call', number(100, LIMITS.timeoutMs), 2000))
       .addOption(option('--observe <seconds>', 'after each change', number(1, MAX_SECONDS, 'decimal'), 60))
-      .addOption(new Option('--leave <which>', 'who leaves first').choices(['newest', 'oldest']).default('newest')),
+      .addOption(new Option('--leave <which>', 'who leaves first').choices(['newest', 'oldest']).default('newest'))
+      .addOption(option('--rounds <count>', 'each on a cluster of its own', number(1, MAX_ROUNDS), 3)),
     { records: 50_000, warmupSeconds: 5 },
   );
 }
@@ -140,6 +144,7 @@ export function parseScale(command: Command): { readonly request: ScaleRequest; 
       warmupMs: flags.warmup * 1000,
       observeMs: flags.observe * 1000,
       leave: flags.leave,
+      rounds: flags.rounds,
     },
     json: flags.json === true,
   };
@@ -238,4 +243,58 @@ export function parseIdle(command: Command): { readonly request: IdleRequest; re
   const { regions, baseRegions, workers, rounds, duration, json } = command.opts<IdleFlags>();
   refuse(baseRegions >= regions, 'base-regions', 'must be fewer than --regions');
   return { request: { regions, baseRegions, workers, rounds, durationMs: duration * 1000 }, json: json === true };
+}
+
+// --- snapshot --------------------------------------------------------------------------------------------------------
+
+interface SnapshotFlags {
+  readonly parts: readonly SnapshotPart[];
+  readonly workers: number;
+  readonly megabytes: number;
+  readonly valueSize: number;
+  readonly seed: number;
+  readonly rounds: number;
+  readonly concurrency: number;
+  readonly timeoutMs: number;
+  readonly warmup: number;
+  readonly duration: number;
+  readonly json?: boolean;
+}
+
+const MIB = 1024 * 1024;
+
+export function withSnapshotFlags(command: Command): Command {
+  return command
+    .addOption(option('--parts <names>', 'of speed, foreground', list(SNAPSHOT_PARTS), [...SNAPSHOT_PARTS]))
+    .addOption(option('--workers <count>', 'workers of each node', number(1, LIMITS.workersPerNode), 1))
+    .addOption(
+      option(
+        '--megabytes <MiB>',
+        'of the region; default: where placement would split it',
+        number(1, MAX_SNAPSHOT_MIB),
+        96,
+      ),
+    )
+    .addOption(option('--value-size <bytes>', 'size of a value', number(8, LIMITS.valueBytes), 1024))
+    .addOption(option('--seed <number>', 'of the random choices', number(0, 2 ** 32 - 1), 1))
+    .addOption(option('--rounds <count>', 'of both parts', number(1, MAX_ROUNDS), 3))
+    .addOption(option('-c, --concurrency <callers>', 'of the foreground', number(1, MAX_CALLERS), 1024))
+    .addOption(option('--timeout-ms <ms>', 'deadline of each put', number(100, LIMITS.timeoutMs), 5000))
+    .addOption(option('--warmup <seconds>', 'load before that', number(0, MAX_SECONDS, 'decimal'), 5))
+    .addOption(option('--duration <seconds>', 'of each window', number(0.1, MAX_SECONDS, 'decimal'), 10))
+    .option('--json', 'print the report as JSON');
+}
+
+export function parseSnapshot(command: Command): { readonly request: SnapshotRequest; readonly json: boolean } {
+  const { megabytes, valueSize, warmup, duration, json, ...flags } = command.opts<SnapshotFlags>();
+  return {
+    request: {
+      ...flags,
+      sizeBytes: megabytes * MIB,
+      valueBytes: valueSize,
+      warmupMs: warmup * 1000,
+      durationMs: duration * 1000,
+    },
+    json: json === true,
+  };
 }

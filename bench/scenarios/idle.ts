@@ -97,14 +97,6 @@ function withCluster<T>(
   });
 }
 
-/** Placement would wake what it moves: what is seen then is what the death of the node alone wakes. */
-async function pauseAll({ admin }: Stage, hooks: ScenarioHooks): Promise<void> {
-  const hand = new PlacementHand(admin, hooks.signal);
-  const schedulers = await hand.ask<{ name: string }[]>('scheduler.list', {}, PLACEMENT_TIMEOUT_MS);
-  const names = schedulers.map(({ name }) => name);
-  await hand.pauseSchedulers(names, PLACEMENT_TIMEOUT_MS);
-}
-
 interface Given {
   readonly round: number;
   readonly base: number;
@@ -123,7 +115,8 @@ async function watch(stage: Stage, given: Given, hooks: ScenarioHooks): Promise<
   const bytes = await memoryOf(cluster);
   const awake = sum(await statuses(admin, NODES), 'awake');
   const writes = await firstWrites(stage);
-  await pauseAll(stage, hooks);
+  // Placement would wake what it moves: what is seen then is what the death of the node alone wakes.
+  await new PlacementHand(admin, hooks.signal).pauseAllSchedulers(PLACEMENT_TIMEOUT_MS);
   await untilAsleep(stage, hooks);
   const killed = await kill(stage, hooks);
   const replicas = (request.regions - request.baseRegions) * NODES;

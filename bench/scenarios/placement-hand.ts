@@ -29,8 +29,6 @@ export interface LogEntry {
 
 const POLL_MS = 15;
 const RETRY_MS = 100;
-/** Regions that placement tells of at once. */
-const PAGE = 1_000;
 
 export class PlacementHand {
   private readonly admin: Admin;
@@ -59,6 +57,15 @@ export class PlacementHand {
 
   async pauseSchedulers(names: readonly string[], timeoutMs: number): Promise<void> {
     for (const name of names) await this.ask('scheduler.pause', { name }, timeoutMs);
+  }
+
+  /** Placement does only what it is told by hand. */
+  async pauseAllSchedulers(timeoutMs: number): Promise<void> {
+    const schedulers = await this.ask<{ name: string }[]>('scheduler.list', {}, timeoutMs);
+    await this.pauseSchedulers(
+      schedulers.map(({ name }) => name),
+      timeoutMs,
+    );
   }
 
   /** The log behind what was asked for before; what is older than placement remembers is missing. */
@@ -100,7 +107,7 @@ export class PlacementHand {
       const known = new Set(regions.map(({ regionId }) => regionId));
       regions.push(...page.filter(({ regionId }) => !known.has(regionId)).map(fromJson));
       fromKey = page.at(-1)?.endKey ?? '';
-      more = page.length >= PAGE && fromKey !== '';
+      more = page.length > 0 && fromKey !== '';
     }
     return regions;
   }

@@ -3,10 +3,10 @@
 import { formatTable } from '../../tools/commands/table.ts';
 import { count, fixed, rate } from '../report.ts';
 import type { RegionsComparison } from './compare-regions.ts';
-import type { ScaleChange, ScaleReport } from './scale.ts';
-import { medianOf, type SplitCounts, type SplitReport, type SplitWindow } from './split.ts';
+import type { ScaleChange, ScaleReport, ScaleRound } from './scale.ts';
+import type { SplitCounts, SplitReport, SplitWindow } from './split.ts';
 import type { Tiling } from './tiling.ts';
-import type { ScenarioVerdict } from './verdict.ts';
+import { medianOf, type ScenarioVerdict } from './verdict.ts';
 
 const MIB = 1024 * 1024;
 
@@ -67,23 +67,29 @@ function tilingText(who: string, { regions, problems, leaderless }: Tiling): str
   return `as ${who} know${who === 'placement' ? 's' : ''} them: ${regions}, ${tiled}, ${leaderless} without a leader`;
 }
 
-export function formatScale(report: ScaleReport): string {
-  const { request, changes, calls, acknowledgedWrites, verified, findings, staleReads } = report;
+export function formatScale({ request, rounds, verdicts }: ScaleReport): string {
   return [
     `cluster    ${request.steps.join(' → ')} nodes, ${request.workers} worker each, ${request.regions} regions; the ${request.leave} leave first`,
     `load       open loop, ${count(request.ratePerSecond)} calls/s, ${Math.round(request.readRatio * 100)} % gets, deadline ${request.deadlineMs} ms; ` +
       `${request.valueBytes}-byte values, ${count(request.records)} keys`,
-    `calls      ${count(calls)}; errors: ${errorsText(report)}`,
-    `writes     ${count(acknowledgedWrites)} acknowledged; of ${count(verified)} keys ${count(findings.sound)} hold the last acknowledged value or a later one, ` +
-      `${findings.lost} an older one or none, ${findings.foreign} what nobody wrote; ${staleReads} stale reads`,
-    ...report.examples.map((example) => `           ${example}`),
+    ...rounds.flatMap(roundLines),
     '',
     'Times count from when the change was asked for. Even: every node leads the mean of all live nodes, give or take a tenth, or',
     `one where a tenth is less; asked of every node four times a second, for ${request.observeMs / 1000} s.`,
     '',
-    formatTable(changes.map(changeRow)),
-    formatVerdicts(report.verdicts),
+    formatTable(rounds.flatMap(({ round, changes }) => changes.map((change) => ({ round, ...changeRow(change) })))),
+    formatVerdicts(verdicts),
   ].join('\n');
+}
+
+function roundLines(round: ScaleRound): string[] {
+  const { findings, verified, acknowledgedWrites, staleReads, calls, examples } = round;
+  return [
+    `round ${round.round}    ${count(calls)} calls; errors: ${errorsText(round)}`,
+    `           ${count(acknowledgedWrites)} writes acknowledged; of ${count(verified)} keys ${count(findings.sound)} hold the last acknowledged value or a later one, ` +
+      `${findings.lost} an older one or none, ${findings.foreign} what nobody wrote; ${staleReads} stale reads`,
+    ...examples.map((example) => `           ${example}`),
+  ];
 }
 
 function changeRow({
@@ -161,13 +167,13 @@ interface Errors {
   readonly abandoned: number;
 }
 
-function errorsText({ errors, errorMessages, abandoned }: Errors): string {
+export function errorsText({ errors, errorMessages, abandoned }: Errors): string {
   const texts = Object.entries(errors).map(([code, times]) => `${code} ${times} (the first: ${errorMessages[code]})`);
   if (abandoned > 0) texts.push(`${abandoned} calls without an answer`);
   return texts.length === 0 ? 'none' : texts.join(', ');
 }
 
-function codesText(counts: Readonly<Record<string, number>>): string {
+export function codesText(counts: Readonly<Record<string, number>>): string {
   const texts = Object.entries(counts).map(([code, times]) => `${code} ${times}`);
   return texts.length === 0 ? 'none' : texts.join(', ');
 }

@@ -4,6 +4,7 @@ import { PermanentError, asMraftError } from '../../rpc/wire/errors.ts';
 import { sleep } from '../generator.ts';
 import { KeySpace } from '../keys.ts';
 import { Random } from '../random.ts';
+import { median } from '../targets.ts';
 import type { Operation } from '../workload.ts';
 import { summariseEvenness, type Evenness, type LeaderSample } from './evenness.ts';
 import { LeaderWatch, type Movement } from './leader-watch.ts';
@@ -33,6 +34,8 @@ export interface ScaleRequest {
   readonly observeMs: number;
   /** Which nodes leave first. */
   readonly leave: 'newest' | 'oldest';
+  /** Each on a cluster of its own. */
+  readonly rounds: number;
 }
 
 export interface ScaleChange {
@@ -49,9 +52,8 @@ export interface ScaleChange {
   readonly samples: readonly LeaderSample[];
 }
 
-/** Also the shape of `scale --json`. */
-export interface ScaleReport {
-  readonly request: ScaleRequest;
+export interface ScaleRound {
+  readonly round: number;
   readonly changes: readonly ScaleChange[];
   readonly calls: number;
   readonly errors: Readonly<Record<string, number>>;
@@ -65,6 +67,12 @@ export interface ScaleReport {
   readonly examples: readonly string[];
   /** Gets that found less than was acknowledged before they began. */
   readonly staleReads: number;
+}
+
+/** Also the shape of `scale --json`. */
+export interface ScaleReport {
+  readonly request: ScaleRequest;
+  readonly rounds: readonly ScaleRound[];
   readonly verdicts: readonly ScenarioVerdict[];
   /** Nothing was lost, and nothing old was read. */
   readonly isSound: boolean;
@@ -82,11 +90,20 @@ const VERIFY_TIMEOUT_MS = 30_000;
 const EXAMPLES = 10;
 const EVEN_WITHIN_MS = 60_000;
 
-export function runScale(request: ScaleRequest, hooks: ScenarioHooks): Promise<ScaleReport> {
+export async function runScale(request: ScaleRequest, hooks: ScenarioHooks): Promise<ScaleReport> {
   const { regions, workers, steps } = request;
-  return onStage({ nodes: steps[0] as number, regions, workers }, hooks, (stage) =>
-    new Scale(stage, request, hooks).run(),
-  );
+  const rounds: ScaleRound[] = [];
+  for (let round = 1; round <= request.rounds; round++) {
+    const ofRound: ScenarioHooks = {
+      ...hooks,
+      onProgress: (step, ...rest) => hooks.onProgress(`round ${round}: ${step}`, ...rest),
+    };
+    const figures = await onStage({ nodes: steps[0] as number, regions, workers }, ofRound, (stage) =>
+      new Scale(stage, request, ofRound).run(),
+    );
+    rounds.push({ round, ...figures });
+  }
+  return { request, rounds, ...judge(request, rounds) };
 }
 
 class Scale {
@@ -122,7 +139,7 @@ class Scale {
     return this.stage.cluster.nodes.filter((node) => node.isRunning).map((node) => node.id);
   }
 
-  async run(): Promise<ScaleReport> {
+  async run(): Promise<Omit<ScaleRound, 'round'>> {
     const { request, hooks, load } = this;
     const changes: ScaleChange[] = [];
     let abandoned = 0;
@@ -283,39 +300,23 @@ class Scale {
 
   // --- the end ---------------------------------------------------------------------------------------------------------
 
-  private async report(changes: readonly ScaleChange[], abandoned: number): Promise<ScaleReport> {
-    const { request, load, versions, staleReads } = this;
-    const { verified, findings, examples } = await this.verify();
+  private async report(changes: readonly ScaleChange[], abandoned: number): Promise<Omit<ScaleRound, 'round'>> {
+    const { load, versions, staleReads } = this;
     const { calls, errors, errorMessages } = load;
-    const slowest = changes.map(({ evenness }) => evenness.sinceMs ?? Infinity).reduce((a, b) => Math.max(a, b), 0);
-    const lost = findings.lost + findings.foreign;
     return {
-      request,
       changes,
       calls,
       errors,
       errorMessages,
       abandoned,
       acknowledgedWrites: versions.acknowledged,
-      verified,
-      findings,
-      examples,
+      ...(await this.verify()),
       staleReads,
-      verdicts: [
-        verdict('leaders even after a change, the slowest', slowest === Infinity ? undefined : slowest / 1000, {
-          atMost: EVEN_WITHIN_MS / 1000,
-          unit: 's',
-        }),
-        verdict('acknowledged writes lost', lost, { atMost: 0 }),
-        verdict('stale reads', staleReads, { atMost: 0 }),
-        verdict(`errors to callers with ${request.deadlineMs} ms`, sumOf(errors) + abandoned, { atMost: 0 }),
-      ],
-      isSound: lost === 0 && staleReads === 0,
     };
   }
 
   /** Reads every key that was ever acknowledged. @throws when they cannot be read */
-  private async verify(): Promise<Pick<ScaleReport, 'verified' | 'findings' | 'examples'>> {
+  private async verify(): Promise<Pick<ScaleRound, 'verified' | 'findings' | 'examples'>> {
     const findings: Record<Finding, number> = { sound: 0, lost: 0, foreign: 0 };
     const examples: string[] = [];
     const { records } = this.request;
@@ -361,6 +362,41 @@ interface NodeJson {
   readonly state: string;
   readonly leaders: number;
   readonly replicas: number;
+}
+
+// --- targets -------------------------------------------------------------------------------------------------------------
+
+/** When leaders were even for good after the change of that number, the first being 0; never is the longest time. */
+export function evenAfterMs(rounds: readonly ScaleRound[], change: number): number | undefined {
+  const each = rounds.map(({ changes }) => changes[change]?.evenness.sinceMs ?? Infinity);
+  const middle = median(each);
+  return middle === Infinity ? undefined : middle;
+}
+
+function judge(request: ScaleRequest, rounds: readonly ScaleRound[]): Pick<ScaleReport, 'verdicts' | 'isSound'> {
+  const total = (figure: (round: ScaleRound) => number): number =>
+    rounds.reduce((sum, round) => sum + figure(round), 0);
+  const lost = total(({ findings }) => findings.lost + findings.foreign);
+  const staleReads = total((round) => round.staleReads);
+  const even = request.steps.slice(1).map((to, change) => {
+    const sinceMs = evenAfterMs(rounds, change);
+    const bounds = { atMost: EVEN_WITHIN_MS / 1000, unit: 's' };
+    return verdict(
+      `leaders even after ${request.steps[change]} → ${to}`,
+      sinceMs === undefined ? undefined : sinceMs / 1000,
+      bounds,
+    );
+  });
+  const errors = total((round) => sumOf(round.errors) + round.abandoned);
+  return {
+    verdicts: [
+      ...even,
+      verdict('acknowledged writes lost', lost, { atMost: 0 }),
+      verdict('stale reads', staleReads, { atMost: 0 }),
+      verdict(`errors to callers with ${request.deadlineMs} ms`, errors, { atMost: 0 }),
+    ],
+    isSound: lost === 0 && staleReads === 0,
+  };
 }
 
 function difference(after: Movement, before: Movement): Movement {

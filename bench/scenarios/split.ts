@@ -1,17 +1,15 @@
 /** Regions split by hand under load: what the callers feel of it, how fast it goes, and whether every key still has a place. */
 
-import { KeySpace } from '../keys.ts';
 import { untilLeadersAreSpread } from '../mraft/leaders.ts';
-import { Random } from '../random.ts';
 import { latencyHistogram, recordLatency, summarise, type LatencySummary } from '../recorder.ts';
 import { sleep } from '../generator.ts';
-import { median } from '../targets.ts';
 import { PlacementHand } from './placement-hand.ts';
+import { putLoad } from './put-load.ts';
 import { SplitPlan } from './split-plan.ts';
 import { onStage, type ScenarioHooks, type Stage } from './stage.ts';
-import { SteadyLoad, type WindowReport } from './steady-load.ts';
+import type { SteadyLoad, WindowReport } from './steady-load.ts';
 import { checkTiling, type TiledRegion, type Tiling } from './tiling.ts';
-import { ratioOfMedians, sumOf, verdict, type ScenarioVerdict } from './verdict.ts';
+import { perRound, ratioOfMedians, sumOf, verdict, type ScenarioVerdict } from './verdict.ts';
 
 export interface SplitRequest {
   readonly regions: number;
@@ -103,7 +101,7 @@ async function perform(stage: Stage, request: SplitRequest, hooks: ScenarioHooks
   );
   const before = await hand.allRegions(ASK_TIMEOUT_MS);
   const splitter = new Splitter(hand, before, request, hooks);
-  const load = putLoad(stage, request);
+  const load = putLoad(stage.kv, request);
   load.start();
   let windows: SplitWindow[] = [];
   let series: SplitCounts | undefined;
@@ -135,20 +133,6 @@ async function perform(stage: Stage, request: SplitRequest, hooks: ScenarioHooks
     ...end,
     verdicts: judge(request, windows, series, { ...load.errors, ...(abandoned && { abandoned }) }),
   };
-}
-
-/** Puts of uniform keys, as `run -w put` makes them. */
-function putLoad({ kv }: Stage, { records, valueBytes, seed, concurrency, timeoutMs }: SplitRequest): SteadyLoad {
-  const random = new Random(seed);
-  const keys = new KeySpace(records);
-  const values = Array.from({ length: 256 }, () =>
-    Buffer.from(Array.from({ length: valueBytes }, () => random.below(256))),
-  );
-  const call = async (): Promise<'put'> => {
-    await kv.put(keys.at(random.below(records)), values[random.below(values.length)] as Buffer, { timeoutMs });
-    return 'put';
-  };
-  return new SteadyLoad(call, { concurrency, targetPerSecond: undefined, timeoutMs });
 }
 
 async function measureWindows(
@@ -276,23 +260,6 @@ async function countServed(kv: Stage['kv'], regions: readonly TiledRegion[]): Pr
 }
 
 // --- targets -------------------------------------------------------------------------------------------------------------
-
-/** The figure of each round, of one kind of window. */
-export function perRound(
-  windows: readonly SplitWindow[],
-  kind: SplitWindow['kind'],
-  figure: (window: SplitWindow) => number,
-): number[] {
-  return windows.filter((window) => window.kind === kind).map(figure);
-}
-
-export function medianOf(
-  windows: readonly SplitWindow[],
-  kind: SplitWindow['kind'],
-  figure: (window: SplitWindow) => number,
-): number | undefined {
-  return median(perRound(windows, kind, figure));
-}
 
 function judge(
   request: SplitRequest,

@@ -8,6 +8,8 @@ export interface StageOptions {
   readonly nodes: number;
   readonly regions: number;
   readonly workers: number;
+  /** Further arguments of `mraft serve`, of every node. */
+  readonly serveArgs?: readonly string[];
 }
 
 export interface Stage {
@@ -32,7 +34,13 @@ export async function onStage<T>(
   work: (stage: Stage) => Promise<T>,
 ): Promise<T> {
   hooks.onProgress('starting', 0, 0);
-  const cluster = await startLocalCluster({ ...options, detached: true, waitForLeaders: false });
+  const { serveArgs = [], ...sizes } = options;
+  const cluster = await startLocalCluster({
+    ...sizes,
+    serveArgs: () => serveArgs,
+    detached: true,
+    waitForLeaders: false,
+  });
   try {
     hooks.signal.throwIfAborted();
     await cluster.waitForLeaders(LEADERS_TIMEOUT_MS);

@@ -1,7 +1,6 @@
 /** Whether regions lie side by side over the whole key space: every key in exactly one of them. */
 
-import { compareKeys } from '../../rpc/wire/region.ts';
-import { showKey } from '../../tools/commands/ctl-action.ts';
+import { compareKeys, showKey } from '../../rpc/wire/region.ts';
 
 export interface TiledRegion {
   readonly regionId: number;

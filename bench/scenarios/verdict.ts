@@ -29,6 +29,23 @@ export function ratioOfMedians(of: readonly number[], to: readonly number[]): nu
   return above === undefined || below === undefined || below === 0 ? undefined : above / below;
 }
 
+/** The figure of each round, of one kind of window. */
+export function perRound<W extends { readonly kind: string }>(
+  windows: readonly W[],
+  kind: W['kind'],
+  figure: (window: W) => number,
+): number[] {
+  return windows.filter((window) => window.kind === kind).map(figure);
+}
+
+export function medianOf<W extends { readonly kind: string }>(
+  windows: readonly W[],
+  kind: W['kind'],
+  figure: (window: W) => number,
+): number | undefined {
+  return median(perRound(windows, kind, figure));
+}
+
 export function sumOf(counts: Readonly<Record<string, number>>): number {
   return Object.values(counts).reduce((total, value) => total + value, 0);
 }

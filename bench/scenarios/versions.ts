@@ -34,8 +34,7 @@ export class Versions {
     this.written = new Uint32Array(keys);
     this.acked = new Uint32Array(keys);
     this.taken = new Uint8Array(keys);
-    this.filler = Buffer.alloc(Math.max(HEADER_BYTES, valueBytes));
-    for (let at = 0; at < this.filler.length; at += 1) this.filler[at] = random.below(256);
+    this.filler = random.bytes(Math.max(HEADER_BYTES, valueBytes));
   }
 
   /** Writes that were acknowledged. */

@@ -9,6 +9,7 @@ import type { ReplicaStatus } from '../region/replica.ts';
 
 export interface AdminAnswers {
   readonly cluster: string;
+  readonly nodeId: number;
   /** A page of the routes, from the region that holds the key on. */
   routes(fromKey: Uint8Array): mraft.IRoutesResponse;
   status(): Promise<object>;
@@ -18,7 +19,7 @@ export interface AdminAnswers {
 
 /** Subscribes to the questions. Whatever is sent there, it is answered or dropped, and nothing is thrown. */
 export function serveAdmin(link: Link, answers: AdminAnswers): void {
-  const { cluster } = answers;
+  const { cluster, nodeId } = answers;
   link.subscribe(
     subjects.admin(cluster, 'routes'),
     (data, _subject, replyTo) => {
@@ -26,8 +27,8 @@ export function serveAdmin(link: Link, answers: AdminAnswers): void {
     },
     { queue: QUEUE_GROUP },
   );
-  answerInJson(link, subjects.admin(cluster, 'status'), () => answers.status());
-  answerInJson(link, subjects.admin(cluster, 'region'), async (question) => {
+  answerInJson(link, nodeId, subjects.admin(cluster, 'status'), () => answers.status());
+  answerInJson(link, nodeId, subjects.admin(cluster, 'region'), async (question) => {
     const status = await answers.region(parseRegionId(question));
     return status && regionJson(status);
   });
@@ -57,8 +58,13 @@ function answerRoutes(answers: AdminAnswers, question: Uint8Array): Uint8Array {
   }
 }
 
-/** An `answer` of undefined is none: this node has nothing to say. */
-function answerInJson(link: Link, subject: string, answer: (question: string) => Promise<unknown>): void {
+/** An `answer` of undefined is none: this node has nothing to say. A failure names the node: many may answer. */
+function answerInJson(
+  link: Link,
+  nodeId: number,
+  subject: string,
+  answer: (question: string) => Promise<unknown>,
+): void {
   link.subscribe(subject, (data, _subject, replyTo) => {
     if (replyTo === undefined) return;
     const reply = (body: unknown): void => {
@@ -68,7 +74,7 @@ function answerInJson(link: Link, subject: string, answer: (question: string) =>
       .then(() => answer(Buffer.from(data).toString()))
       .then(reply, (thrown: unknown) => {
         const { code, message, retryable } = asMraftError(thrown);
-        reply({ error: { code, message, retryable } });
+        reply({ nodeId, error: { code, message, retryable } });
       });
   });
 }

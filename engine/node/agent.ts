@@ -13,11 +13,14 @@ import {
   asMraftError,
   type MraftError,
 } from '../../rpc/wire/errors.ts';
+import { LIMITS } from '../../rpc/wire/limits.ts';
 import { subjects } from '../../rpc/wire/subjects.ts';
 import type { Logger } from '../config.ts';
 import type { Labels, RegionReport } from '../placement/index.ts';
 import type { SplitBounds } from '../region/traffic.ts';
+import { pages } from './list-page.ts';
 import { fieldsOf, reportToJson, textOf } from './placement-messages.ts';
+import { pause, type NodeRuntime } from './runtime.ts';
 
 const HEARTBEAT_MS = 1_000;
 /** A change is told so soon, together with those that come meanwhile. */
@@ -26,8 +29,8 @@ const SOON_MS = 50;
 const REPORT_ALL_MS = 30_000;
 const ASK_TIMEOUT_MS = 2_000;
 const JOIN_RETRY_MS = 500;
-/** Regions in one message. */
-const REPORTS_PER_MESSAGE = 256;
+/** Of reports. */
+const MESSAGE = { entries: LIMITS.reportedRegions, bytes: LIMITS.reportBytes };
 
 export interface NodeLoad {
   readonly capacityBytes: number;
@@ -46,15 +49,16 @@ export interface AgentOptions {
   readonly labels: Labels;
   readonly calls: CallPort;
   readonly logger: Logger;
+  readonly runtime: NodeRuntime;
   readonly load: () => Promise<NodeLoad>;
   /** The regions led here that changed since the last call, or all. */
   readonly ledRegions: (all: boolean) => Promise<readonly RegionReport[]>;
   /** Which cluster of the name this node belongs to; undefined: it has not heard yet. */
   readonly clusterId: string | undefined;
   readonly onClusterId: (clusterId: string) => void;
-  /** The nodes that belong to the cluster, and those that have left it for good, as placement says. */
   /** From where on placement wants regions to ask for a split. */
   readonly onSplitBounds: (bounds: SplitBounds) => void;
+  /** The nodes that belong to the cluster, and those that have left it for good, as placement says. */
   readonly onMembers: (members: readonly number[], left: readonly number[]) => void;
   /** This node has no place in the cluster: its id or its data are another's. */
   readonly onRefused: (error: MraftError) => void;
@@ -63,8 +67,9 @@ export interface AgentOptions {
 export class NodeAgent {
   readonly #options: AgentOptions;
   #clusterId: string | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #soon: NodeJS.Timeout | undefined;
+  /** Prevent the next heartbeat, and the report that is to come soon. */
+  #cancelBeat: (() => void) | undefined;
+  #cancelSoon: (() => void) | undefined;
   #closed = false;
   /** Something that was told did not arrive, or may not have. */
   #owesAll = true;
@@ -91,7 +96,7 @@ export class NodeAgent {
         if (error instanceof PermanentError) throw error;
         if (!this.#warned) this.#options.logger.warn({ err: error }, 'nobody leads placement yet; trying on');
         this.#warned = true;
-        await new Promise((resolve) => setTimeout(resolve, JOIN_RETRY_MS));
+        await pause(this.#options.runtime, JOIN_RETRY_MS);
       }
     }
     throw new Unavailable('the node was stopped before it had joined');
@@ -117,22 +122,22 @@ export class NodeAgent {
 
   /** Begins to speak. */
   start(): void {
-    if (!this.#closed) this.#timer = setTimeout(() => void this.#beat(), 0);
+    this.#beatAfter(0);
   }
 
   /** What this node leads has changed. */
   noteChange(): void {
-    if (this.#closed || this.#timer === undefined) return;
-    this.#soon ??= setTimeout(() => {
-      this.#soon = undefined;
+    if (this.#closed || this.#cancelBeat === undefined) return;
+    this.#cancelSoon ??= this.#options.runtime.after(SOON_MS, () => {
+      this.#cancelSoon = undefined;
       void this.#report();
-    }, SOON_MS);
+    });
   }
 
   close(): void {
     this.#closed = true;
-    clearTimeout(this.#timer);
-    clearTimeout(this.#soon);
+    this.#cancelBeat?.();
+    this.#cancelSoon?.();
   }
 
   #identity(): object {
@@ -145,17 +150,20 @@ export class NodeAgent {
     return calls.ask(subjects.placement(cluster, verb), question, ASK_TIMEOUT_MS);
   }
 
+  #beatAfter(ms: number): void {
+    if (!this.#closed) this.#cancelBeat = this.#options.runtime.after(ms, () => void this.#beat());
+  }
+
   async #beat(): Promise<void> {
-    const startedMs = performance.now();
+    const { runtime } = this.#options;
+    const startedMs = runtime.nowMs();
     try {
       await this.#heartbeat();
       await this.#report();
     } catch (thrown) {
       this.#onFailure(asMraftError(thrown));
     }
-    if (this.#closed) return;
-    const restMs = Math.max(0, startedMs + HEARTBEAT_MS - performance.now());
-    this.#timer = setTimeout(() => void this.#beat(), restMs);
+    this.#beatAfter(Math.max(0, startedMs + HEARTBEAT_MS - runtime.nowMs()));
   }
 
   async #heartbeat(): Promise<void> {
@@ -181,17 +189,16 @@ export class NodeAgent {
     if (this.#reporting || this.#closed || !this.#joined) return;
     this.#reporting = true;
     try {
-      const all = this.#owesAll || performance.now() - this.#toldAllAtMs > REPORT_ALL_MS;
+      const all = this.#owesAll || this.#options.runtime.nowMs() - this.#toldAllAtMs > REPORT_ALL_MS;
       // Until it has arrived.
       this.#owesAll = true;
       const regions = await this.#options.ledRegions(all);
-      const { nodeId, incarnation } = this.#options;
-      for (let at = 0; at < regions.length; at += REPORTS_PER_MESSAGE) {
-        const part = regions.slice(at, at + REPORTS_PER_MESSAGE).map(reportToJson);
+      const { nodeId, incarnation, runtime } = this.#options;
+      for (const part of pages(regions.map(reportToJson), MESSAGE)) {
         await this.#ask('reports', { nodeId, incarnation: String(incarnation), regions: part });
       }
       this.#owesAll = false;
-      if (all) this.#toldAllAtMs = performance.now();
+      if (all) this.#toldAllAtMs = runtime.nowMs();
     } catch (thrown) {
       this.#onFailure(asMraftError(thrown));
     } finally {

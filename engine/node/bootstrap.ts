@@ -1,5 +1,6 @@
 /** The regions that a cluster starts with. Every node computes the same ones, so nobody has to be asked. */
 
+import { PlacementRing } from '../placement/index.ts';
 import { LAST_SYSTEM_REGION_ID, PLACEMENT_REGION_ID, type Peer, type Region } from '../../rpc/wire/region.ts';
 
 export interface BootstrapPlan {
@@ -18,18 +19,19 @@ export const FIRST_ALLOCATED_ID = 1_000_000;
 const REPLICAS = 3;
 
 /**
- * All regions of a new cluster: that of placement, and those of the users' keys, in key order. Region i is replicated on REPLICAS nodes from the i-th on; the first of
- * them is where its leader belongs, so that leaders are spread evenly.
+ * All regions of a new cluster: that of placement, and those of the users' keys, in key order. The first peer of each is where
+ * its leader belongs. Where there are more nodes than replicas the ring says which of them have one; placement refines that.
  */
 export function initialRegions(plan: BootstrapPlan): Region[] {
   const { initialNodes, regions, splitKeys } = plan;
   const starts = [Buffer.alloc(0), ...(splitKeys ?? evenSplitKeys(regions))];
+  const homesOf = homes(initialNodes);
   const user = starts.map((startKey, i) => ({
     regionId: LAST_SYSTEM_REGION_ID + 1 + i,
     startKey,
     endKey: starts[i + 1] ?? Buffer.alloc(0),
     epoch: FIRST_EPOCH,
-    peers: peersOf(i, initialNodes),
+    peers: peersOf(i, homesOf(i)),
   }));
   return [placementRegion(plan, starts.length), ...user];
 }
@@ -42,18 +44,21 @@ function placementRegion({ initialNodes }: BootstrapPlan, position: number): Reg
     startKey: Buffer.alloc(0),
     endKey: Buffer.alloc(0),
     epoch: FIRST_EPOCH,
-    peers: peersOf(position, firstNodes).toSorted((a, b) => a.nodeId - b.nodeId),
+    peers: peersOf(position, firstNodes),
   };
+}
+
+/** The nodes of the region at a position, the one that should lead first. */
+function homes(nodes: readonly number[]): (position: number) => readonly number[] {
+  // On so few nodes every region is on all of them, and leaders are even when each leads in its turn.
+  if (nodes.length <= REPLICAS) return (position) => nodes.map((_, k) => nodes[(position + k) % nodes.length]!);
+  const ring = new PlacementRing(nodes.map((nodeId) => ({ nodeId })));
+  return (position) => ring.place(LAST_SYSTEM_REGION_ID + 1 + position, REPLICAS);
 }
 
 /** Peers of the region at `position`; each position has ids of its own. */
 function peersOf(position: number, nodes: readonly number[]): Peer[] {
-  const replicas = Math.min(REPLICAS, nodes.length);
-  return Array.from({ length: replicas }, (_, k): Peer => ({
-    peerId: position * replicas + k + 1,
-    nodeId: nodes[(position + k) % nodes.length]!,
-    role: 'voter',
-  }));
+  return nodes.map((nodeId, k): Peer => ({ peerId: position * nodes.length + k + 1, nodeId, role: 'voter' }));
 }
 
 /** Cuts the space of the first four bytes into `regions` parts of one size. */

@@ -10,6 +10,7 @@ import { fromWireRegion, toWireRegion } from '../../rpc/wire/region.ts';
 import { subjects } from '../../rpc/wire/subjects.ts';
 import { Gossip, decodeGossip, encodeGossip, type GossipEntry, type GossipEnvelope } from '../placement/index.ts';
 import type { KnownRoute, RouteTable } from './route-table.ts';
+import type { NodeRuntime } from './runtime.ts';
 
 const TICK_MS = 250;
 /** So many ticks between two words of a node that it is there. */
@@ -23,35 +24,40 @@ export interface GossipHostOptions {
   readonly nodeId: number;
   readonly bootEpoch: number;
   readonly workers: number;
-  readonly link: Link;
+  readonly link: Pick<Link, 'publish' | 'subscribe'>;
   readonly routes: RouteTable;
+  readonly runtime: NodeRuntime;
 }
 
 export class GossipHost {
   readonly #options: GossipHostOptions;
   readonly #gossip: Gossip;
   readonly #subscription: LinkSubscription;
-  readonly #timer: NodeJS.Timeout;
+  #cancelTick: () => void = () => {};
   /** When each other node was last heard of, by whatever way. */
   readonly #heardAtMs = new Map<number, number>();
   #ticks = 0;
   #closed = false;
 
   constructor(options: GossipHostOptions) {
-    const { cluster, nodeId, link, routes } = options;
+    const { cluster, nodeId, link, routes, runtime } = options;
     this.#options = options;
-    this.#gossip = new Gossip({ nodeId, random: Math.random, antiEntropyEvery: ANTI_ENTROPY_TICKS });
+    this.#gossip = new Gossip({ nodeId, random: () => runtime.random(), antiEntropyEvery: ANTI_ENTROPY_TICKS });
     this.#subscription = link.subscribe(subjects.gossips(cluster, nodeId), (data, subject) =>
       this.#receive(data, Number(subject.slice(subject.lastIndexOf('.') + 1))),
     );
-    routes.onReplaced = (regionId, version) => this.#gossip.put('region', regionId, [version, 0, 0], null, nowMs());
+    routes.onReplaced = (regionId, version) => this.#gossip.put('region', regionId, [version, 0, 0], null, this.#nowMs);
     for (const route of routes.routes()) this.noteRoute(route);
-    this.#timer = setInterval(() => this.#tick(), TICK_MS);
+    this.#planTick();
+  }
+
+  get #nowMs(): number {
+    return this.#options.runtime.nowMs();
   }
 
   /** How long ago each other node was heard of. */
   silenceMs(): ReadonlyMap<number, number> {
-    const now = nowMs();
+    const now = this.#nowMs;
     return new Map([...this.#heardAtMs].map(([nodeId, atMs]) => [nodeId, now - atMs]));
   }
 
@@ -65,30 +71,35 @@ export class GossipHost {
     if (leaderNodeId !== this.#options.nodeId) return;
     const { version, confVersion } = region.epoch;
     const value = encode(mraft.Region, toWireRegion(region, leaderNodeId));
-    this.#gossip.put('region', region.regionId, [version, confVersion, term], value, nowMs());
+    this.#gossip.put('region', region.regionId, [version, confVersion, term], value, this.#nowMs);
   }
 
   /** Placement says that this node has left for good. */
   noteLeft(nodeId: number): void {
-    this.#gossip.put('node', nodeId, LEFT, null, nowMs());
+    this.#gossip.put('node', nodeId, LEFT, null, this.#nowMs);
     this.#heardAtMs.delete(nodeId);
   }
 
   close(): void {
     this.#closed = true;
-    clearInterval(this.#timer);
+    this.#cancelTick();
     this.#subscription.close();
   }
 
+  #planTick(): void {
+    this.#cancelTick = this.#options.runtime.after(TICK_MS, () => this.#tick());
+  }
+
   #tick(): void {
+    this.#planTick();
     const { nodeId, bootEpoch, workers, routes } = this.#options;
     if (this.#ticks % ALIVE_TICKS === 0) {
       const value = encode(mraft.Node, { nodeId, workers });
-      this.#gossip.put('node', nodeId, [bootEpoch, this.#ticks, 0], value, nowMs());
+      this.#gossip.put('node', nodeId, [bootEpoch, this.#ticks, 0], value, this.#nowMs);
     }
     this.#ticks++;
     this.#gossip.setPeers(routes.nodes);
-    this.#send(this.#gossip.tick(nowMs()));
+    this.#send(this.#gossip.tick(this.#nowMs));
   }
 
   #send(envelopes: readonly GossipEnvelope[]): void {
@@ -100,7 +111,7 @@ export class GossipHost {
   #receive(data: Uint8Array, from: number): void {
     if (this.#closed || !Number.isSafeInteger(from) || from < 1) return;
     try {
-      const { news, replies } = this.#gossip.receive(from, decodeGossip(data), nowMs());
+      const { news, replies } = this.#gossip.receive(from, decodeGossip(data), this.#nowMs);
       for (const entry of news) this.#learn(entry);
       this.#send(replies);
     } catch (error) {
@@ -120,12 +131,7 @@ export class GossipHost {
       this.#heardAtMs.delete(id);
     } else if (id !== nodeId) {
       routes.noteNode(id, decode(mraft.Node, value).workers);
-      this.#heardAtMs.set(id, nowMs());
+      this.#heardAtMs.set(id, this.#nowMs);
     }
   }
-}
-
-/** Never runs backwards. */
-function nowMs(): number {
-  return performance.now();
 }

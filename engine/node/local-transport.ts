@@ -9,13 +9,15 @@ import type { Origin } from '../region/ports.ts';
 import { localOrigin, ownBytes } from '../shard/port-messages.ts';
 import type { WorkerPool } from '../shard/pool.ts';
 import type { RouteTable } from './route-table.ts';
+import type { NodeRuntime } from './runtime.ts';
 
 export interface LocalTransportOptions {
   /** Tells the clients of one node apart. `system`: it asks for the system's regions only. */
   readonly client: 'user' | 'system';
   readonly nodeId: number;
-  readonly pool: WorkerPool;
+  readonly pool: Pick<WorkerPool, 'post'>;
   readonly routes: RouteTable;
+  readonly runtime: NodeRuntime;
   /** How other nodes are reached; undefined where there are none. */
   readonly remote: ClientTransport | undefined;
 }
@@ -43,10 +45,10 @@ export class LocalTransport implements ClientTransport {
   }
 
   send(nodeId: number, worker: number, frame: Uint8Array): boolean {
-    const { nodeId: own, pool, remote } = this.#options;
+    const { nodeId: own, pool, remote, runtime } = this.#options;
     if (nodeId !== own) return remote?.send(nodeId, worker, frame) ?? false;
     const sent = pool.post(worker, { kind: 'requests', frame: ownBytes(frame), origin: this.origin });
-    if (!sent) setImmediate(() => this.onUnreachable(nodeId, worker));
+    if (!sent) runtime.after(0, () => this.onUnreachable(nodeId, worker));
     return sent;
   }
 

@@ -3,7 +3,6 @@
  * leads region 1.
  */
 
-import { statfs } from 'node:fs/promises';
 import type { Kv } from '../../rpc/client/index.ts';
 import type { CallPort, Link } from '../../rpc/nats/index.ts';
 import { asMraftError, PlacementUnavailable, type MraftError } from '../../rpc/wire/errors.ts';
@@ -12,7 +11,6 @@ import { subjects } from '../../rpc/wire/subjects.ts';
 import type { Logger, NodeConfig } from '../config.ts';
 import type { SplitBounds } from '../region/traffic.ts';
 import type { WorkerPool } from '../shard/pool.ts';
-import { readClusterId, writeClusterId } from '../store/data-dir.ts';
 import { NodeAgent, type NodeLoad } from './agent.ts';
 import { GossipHost } from './gossip-host.ts';
 import { carryOut, type OrderTarget } from './orders.ts';
@@ -20,6 +18,7 @@ import { PlacementHost } from './placement-host.ts';
 import { fieldsOf, idOf, idsOf, orderFromJson } from './placement-messages.ts';
 import { regionFromJson, type RegionJson } from './region-json.ts';
 import type { RouteTable } from './route-table.ts';
+import type { NodeRuntime } from './runtime.ts';
 
 const ASK_TIMEOUT_MS = 10_000;
 
@@ -28,11 +27,26 @@ interface KnownLeader {
   readonly term: number;
 }
 
+export interface DiskSpace {
+  readonly capacityBytes: number;
+  readonly availableBytes: number;
+}
+
+export interface ClusterHome {
+  /** Undefined: of none yet. */
+  readClusterId(): string | undefined;
+  writeClusterId(clusterId: string): void;
+}
+
 export interface MemberOptions {
-  readonly config: NodeConfig;
+  readonly config: Pick<NodeConfig, 'cluster' | 'nodeId' | 'workers' | 'labels' | 'regions' | 'initialNodes'>;
   readonly logger: Logger;
+  readonly runtime: NodeRuntime;
   readonly calls: CallPort;
-  readonly pool: WorkerPool;
+  readonly pool: Pick<WorkerPool, 'askAll' | 'postAll'>;
+  /** What remembers which cluster of the name the node belongs to. */
+  readonly home: ClusterHome;
+  readonly diskSpace: () => Promise<DiskSpace>;
   /** Of region 1. */
   readonly systemKv: Kv;
   readonly bootEpoch: number;
@@ -40,7 +54,7 @@ export interface MemberOptions {
   readonly orders: OrderTarget;
   readonly routes: RouteTable;
   /** Undefined where the node is alone. */
-  readonly link: Link | undefined;
+  readonly link: Pick<Link, 'publish' | 'subscribe'> | undefined;
   /** This node has no place in the cluster; it must stop. */
   readonly onRefused: (error: MraftError) => void;
 }
@@ -53,13 +67,15 @@ export class Member {
   readonly #gossip: GossipHost | undefined;
   #splitBounds: SplitBounds = { sizeBytes: 0, loadPerSecond: 0 };
   #turnMs = 0;
-  #turnMsAtMs = performance.now();
+  #turnMsAtMs: number;
 
   constructor(options: MemberOptions) {
-    const { config, logger, calls, pool, bootEpoch, incarnation } = options;
-    const { cluster, nodeId, dataDir, workers, labels } = config;
+    const { config, logger, runtime, calls, pool, home, bootEpoch, incarnation } = options;
+    const { cluster, nodeId, workers, labels, regions: initialRegions } = config;
     this.#options = options;
-    this.#host = new PlacementHost({ cluster, nodeId, bootEpoch, kv: options.systemKv, calls, logger });
+    this.#turnMsAtMs = runtime.nowMs();
+    const kv = options.systemKv;
+    this.#host = new PlacementHost({ cluster, nodeId, bootEpoch, initialRegions, kv, calls, logger, runtime });
     this.#agent = new NodeAgent({
       cluster,
       nodeId,
@@ -68,16 +84,17 @@ export class Member {
       labels,
       calls,
       logger,
+      runtime,
       load: () => this.#load(),
       ledRegions: async (all) => (await pool.askAll((control) => control.ledRegions(all, this.#splitBounds))).flat(),
       onSplitBounds: (bounds) => (this.#splitBounds = bounds),
-      clusterId: readClusterId(dataDir),
-      onClusterId: (clusterId) => writeClusterId(dataDir, clusterId),
+      clusterId: home.readClusterId(),
+      onClusterId: (clusterId) => home.writeClusterId(clusterId),
       onMembers: (members, left) => this.#onMembers(members, left),
       onRefused: options.onRefused,
     });
     const { link, routes } = options;
-    this.#gossip = link && new GossipHost({ cluster, nodeId, bootEpoch, workers, link, routes });
+    this.#gossip = link && new GossipHost({ cluster, nodeId, bootEpoch, workers, link, routes, runtime });
     this.#subscriptions = [
       calls.serve(subjects.node(cluster, nodeId, 'order'), (question) => this.#onOrder(question)),
       calls.serve(subjects.node(cluster, nodeId, 'unsafeRecover'), (question) => this.#onUnsafeRecover(question)),
@@ -197,14 +214,12 @@ export class Member {
   }
 
   async #load(): Promise<NodeLoad> {
-    const { config, pool } = this.#options;
+    const { pool, diskSpace } = this.#options;
     const stats = await pool.askAll((control) => control.stats());
     const sum = (field: 'turnMs' | 'leaders' | 'regions'): number =>
       stats.reduce((total, part) => total + part[field], 0);
-    const disk = await statfs(config.dataDir);
     return {
-      capacityBytes: disk.blocks * disk.bsize,
-      availableBytes: disk.bavail * disk.bsize,
+      ...(await diskSpace()),
       busy: this.#busy(sum('turnMs')),
       leaders: sum('leaders'),
       replicas: sum('regions'),
@@ -213,7 +228,7 @@ export class Member {
 
   /** The share of the workers' time since the last call that went into turns. */
   #busy(turnMs: number): number {
-    const nowMs = performance.now();
+    const nowMs = this.#options.runtime.nowMs();
     const share = (turnMs - this.#turnMs) / ((nowMs - this.#turnMsAtMs) * this.#options.config.workers);
     this.#turnMs = turnMs;
     this.#turnMsAtMs = nowMs;

@@ -6,10 +6,10 @@
 
 import { mraft, decode, encode } from '../../rpc/wire/codec.ts';
 import {
-  DeadlineExceeded,
   MalformedRequest,
   RegionChanging,
   RegionNotFound,
+  Unavailable,
   asMraftError,
   type MraftError,
 } from '../../rpc/wire/errors.ts';
@@ -28,6 +28,7 @@ import {
   toWireRecord,
   type RegionRecord,
 } from '../store/region-records.ts';
+import { pause, withDeadline, type NodeRuntime } from './runtime.ts';
 
 /** One attempt at the target's leader, which waits for its quorum; another one meanwhile does no harm. */
 const COMMIT_TIMEOUT_MS = 1_000;
@@ -44,6 +45,7 @@ export interface MergeDriverOptions {
   readonly calls: CallPort;
   readonly store: Store;
   readonly logger: Logger;
+  readonly runtime: NodeRuntime;
   /** 0: not known. */
   readonly leaderOf: (regionId: number) => number;
   readonly nodes: () => readonly number[];
@@ -76,7 +78,7 @@ export class MergeDriver {
   /**
    * Merges a region that is led here into its neighbour, and waits for it.
    * @throws NotLeader, EpochNotMatch, ChangeRefused, RegionChanging (also when the target changed meanwhile and the merge
-   *   was given up), DeadlineExceeded (it goes on)
+   *   was given up), DeadlineExceeded (it goes on), Unavailable (the node stops)
    */
   async merge(source: Region, target: Region): Promise<void> {
     const { regionId } = source;
@@ -87,7 +89,7 @@ export class MergeDriver {
     try {
       const command = { prepareMerge: { target: toWireRegion(target) } };
       await this.#options.changeRegion(regionId, source.epoch, { kind: 'admin', command });
-      await withDeadline(outcome, MERGE_TIMEOUT_MS, `region ${regionId} is still being merged`);
+      await withDeadline(this.#options.runtime, outcome, MERGE_TIMEOUT_MS, `region ${regionId} is still being merged`);
     } finally {
       this.#waiters.delete(regionId);
     }
@@ -128,16 +130,21 @@ export class MergeDriver {
         const isDoubtful = code === 'EpochNotMatch' || code === 'RegionNotFound' || code === 'ChangeRefused';
         if (isDoubtful && (await this.#judge(target, source, commit))) return;
       }
-      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS * (attempt + 1)));
+      await pause(this.#options.runtime, PAUSE_MS * (attempt + 1));
     }
   }
 
   async #commitAt(nodeId: number, target: Region, mergeBytes: Uint8Array): Promise<void> {
-    const { cluster, calls } = this.#options;
+    const { cluster, calls, runtime } = this.#options;
     if (nodeId === this.#options.nodeId) {
       const committed = this.#commit(target.regionId, target.epoch, mergeBytes);
       committed.catch(() => {});
-      return withDeadline(committed, COMMIT_TIMEOUT_MS, `region ${target.regionId} takes long to commit a merge`);
+      return withDeadline(
+        runtime,
+        committed,
+        COMMIT_TIMEOUT_MS,
+        `region ${target.regionId} takes long to commit a merge`,
+      );
     }
     const question = { targetId: target.regionId, epoch: target.epoch, merge: toBase64(mergeBytes) };
     await calls.ask(subjects.node(cluster, nodeId, 'commitMerge'), question, COMMIT_TIMEOUT_MS);
@@ -218,14 +225,8 @@ export class MergeDriver {
   close(): void {
     this.#closed = true;
     for (const subscription of this.#subscriptions) subscription.close();
+    for (const waiter of this.#waiters.values()) waiter.reject(new Unavailable('the node is stopping'));
   }
-}
-
-function withDeadline<T>(promise: Promise<T>, timeoutMs: number, message: string): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new DeadlineExceeded(message)), timeoutMs).unref();
-    promise.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
 }
 
 function toBase64(bytes: Uint8Array): string {

@@ -1,38 +1,23 @@
 /** One node: the database, its workers, its connection to the others, and a client of its own. Put together here. */
 
+import { statfs } from 'node:fs/promises';
 import { createSystemClient } from '../../rpc/client/connect.ts';
 import { createClient, serveKv, NatsTransport, type Client, type KvService } from '../../rpc/client/index.ts';
 import { Calls, connectLink, type CallPort, type Link } from '../../rpc/nats/index.ts';
-import {
-  ChangeRefused,
-  NotLeader,
-  RegionNotFound,
-  Unavailable,
-  errorFromCode,
-  type MraftError,
-} from '../../rpc/wire/errors.ts';
+import { ChangeRefused, NotLeader, RegionNotFound, Unavailable, type MraftError } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import type { Epoch, Region } from '../../rpc/wire/region.ts';
 import type { Logger, NodeConfig } from '../config.ts';
 import type { RegionChange } from '../region/admin.ts';
 import type { ReplicaStatus } from '../region/replica.ts';
-import { Neighbours } from '../shard/neighbours.ts';
 import { JobPool, WorkerPool } from '../shard/pool.ts';
 import { RangeLedger } from '../shard/range-ledger.ts';
-import type { FromWorker } from '../shard/port-messages.ts';
-import { nextBootEpoch, openDataDir } from '../store/data-dir.ts';
+import { nextBootEpoch, openDataDir, readClusterId, writeClusterId } from '../store/data-dir.ts';
 import { isBootstrapped, putBootstrapped } from '../store/node-records.ts';
 import { checkFences } from '../store/fence.ts';
 import { prepareFences, readFences } from '../store/fence-file.ts';
 import type { Store } from '../store/port.ts';
-import {
-  listRegionRecords,
-  listRegions,
-  listTombstones,
-  loadRegion,
-  putRegion,
-  regionRanges,
-} from '../store/region-records.ts';
+import { listRegions, listTombstones, loadRegion, putRegion, regionRanges } from '../store/region-records.ts';
 import { openRocks, type RocksOwner } from '../store/rocks-store.ts';
 import { serveAdmin } from './admin.ts';
 import { initialRegions } from './bootstrap.ts';
@@ -43,10 +28,11 @@ import { MergeDriver } from './merge-driver.ts';
 import { MetricsServer } from './metrics.ts';
 import { measureRegion } from './region-size.ts';
 import { RegionSizer } from './region-sizer.ts';
-import { ClaimKeeper } from './range-claims.ts';
 import { RouteTable } from './route-table.ts';
+import { processRuntime } from './runtime.ts';
 import { SlotBalancer } from './slot-balancer.ts';
 import { sumStats, type NodeStatus } from './status.ts';
+import { Switchboard } from './switchboard.ts';
 import { VERSION } from './version.ts';
 
 /** How long a leaving node tries to hand its leaderships over, and how often it looks. */
@@ -75,18 +61,13 @@ export class Node {
   readonly #startedMs = performance.now();
   readonly #pool: WorkerPool;
   readonly #slots: SlotBalancer;
-  readonly #neighbours: Neighbours;
-  readonly #ledger: RangeLedger;
-  readonly #claims: ClaimKeeper;
+  readonly #switchboard: Switchboard;
   readonly #jobs = new JobPool(LIMITS.jobThreads);
   #link: Link | undefined;
-  readonly #transports: LocalTransport[] = [];
   #calls: CallPort | undefined;
   #client: Client | undefined;
   #systemClient: Client | undefined;
   #member: Member | undefined;
-  /** The last regions of this node that became part of others: a worker that was not there is told again. */
-  readonly #absorbed = new Map<number, Region>();
   #merges: MergeDriver | undefined;
   #sizer: RegionSizer | undefined;
   #service: KvService | undefined;
@@ -133,7 +114,6 @@ export class Node {
     this.#logger = logger;
     this.#owner = parts.owner;
     this.#routes = parts.routes;
-    this.#ledger = parts.ledger;
     this.#bootEpoch = parts.bootEpoch;
     this.#incarnation = parts.incarnation;
     this.#isNew = parts.isNew;
@@ -157,24 +137,27 @@ export class Node {
       storeHandle: parts.owner.handle,
       dataDir: config.dataDir,
       servers: config.nats,
-      neighbours: () => this.#neighbours.nodes,
-      onMessage: (worker, message) => this.#onMessage(worker, message),
-      onServing: () => this.#reconcile(),
+      neighbours: () => this.#switchboard.neighbours,
+      onMessage: (worker, message) => this.#switchboard.receive(worker, message),
+      onServing: () => this.#switchboard.onServing(),
       onCrash: (worker, error, delayMs) => {
-        this.#claims.onWorkerDied(worker);
+        this.#switchboard.onWorkerDied(worker);
         logger.error({ worker, err: error, delayMs }, `worker ${worker} died and is started again`);
       },
     });
-    this.#neighbours = new Neighbours(nodeId, (neighbour, isNeighbour) =>
-      this.#pool.postAll({ kind: 'neighbour', nodeId: neighbour, isNeighbour }),
+    this.#switchboard = new Switchboard(
+      {
+        nodeId,
+        store: parts.owner.store(),
+        ledger: parts.ledger,
+        routes: parts.routes,
+        jobs: this.#jobs,
+        logger,
+        onFatal: (error) => this.#fail(error),
+      },
+      this.#pool,
     );
     this.#slots = new SlotBalancer(this.#pool, workers, logger);
-    this.#claims = new ClaimKeeper({
-      ledger: parts.ledger,
-      store: parts.owner.store(),
-      workerOf: (regionId) => this.#workerOf(regionId),
-      post: (worker, message) => void this.#pool.post(worker, message),
-    });
   }
 
   async #serve(): Promise<void> {
@@ -185,25 +168,29 @@ export class Node {
     this.#systemClient = createSystemClient(this.#transport('system'), { cluster });
     const member = this.#makeMember(this.#calls, this.#systemClient);
     this.#member = member;
+    this.#switchboard.listeners.member = member;
     this.#merges = new MergeDriver({
       cluster,
       nodeId: this.#config.nodeId,
       calls: this.#calls,
       store: this.#owner.store(),
       logger: this.#logger,
+      runtime: processRuntime,
       leaderOf: (regionId) => this.#routes.route(regionId)?.leaderNodeId ?? 0,
       nodes: () => this.#routes.nodes,
       changeRegion: (regionId, epoch, change) => this.changeRegion(regionId, epoch, change),
     });
+    this.#switchboard.listeners.merges = this.#merges;
     if (this.#isNew && initialNodes.length > 0) await member.joinIfLed();
     await this.#pool.start();
     this.#slots.start();
     if (initialNodes.length === 0 && this.#routes.regionCount === 0) await member.join();
     member.start();
-    this.#sizer = new RegionSizer(this.#owner.store(), this.#pool, this.#logger);
+    this.#sizer = new RegionSizer(this.#owner.store(), this.#pool, this.#logger, processRuntime);
     if (!this.#link) return;
     serveAdmin(this.#link, {
       cluster,
+      nodeId: this.#config.nodeId,
       routes: (fromKey) => this.#routes.pageToWire(fromKey, LIMITS.routesPageBytes),
       status: () => this.status(),
       region: (regionId) => this.regionStatus(regionId),
@@ -214,8 +201,15 @@ export class Node {
   #transport(client: 'user' | 'system'): LocalTransport {
     const { cluster, nodeId } = this.#config;
     const remote = this.#link && new NatsTransport(this.#link, cluster, { ownsLink: false });
-    const transport = new LocalTransport({ client, nodeId, pool: this.#pool, routes: this.#routes, remote });
-    this.#transports.push(transport);
+    const transport = new LocalTransport({
+      client,
+      nodeId,
+      pool: this.#pool,
+      routes: this.#routes,
+      runtime: processRuntime,
+      remote,
+    });
+    this.#switchboard.listeners.transports.push(transport);
     return transport;
   }
 
@@ -223,8 +217,17 @@ export class Node {
     return new Member({
       config: this.#config,
       logger: this.#logger,
+      runtime: processRuntime,
       calls,
       pool: this.#pool,
+      home: {
+        readClusterId: () => readClusterId(this.#config.dataDir),
+        writeClusterId: (clusterId) => writeClusterId(this.#config.dataDir, clusterId),
+      },
+      diskSpace: async () => {
+        const { blocks, bavail, bsize } = await statfs(this.#config.dataDir);
+        return { capacityBytes: blocks * bsize, availableBytes: bavail * bsize };
+      },
       systemKv,
       bootEpoch: this.#bootEpoch,
       incarnation: this.#incarnation,
@@ -263,105 +266,6 @@ export class Node {
 
   get config(): NodeConfig {
     return this.#config;
-  }
-
-  // --- what workers say --------------------------------------------------------------------------------------------
-
-  #onMessage(worker: number, message: FromWorker): void {
-    switch (message.kind) {
-      case 'responses':
-        this.#transports.find((transport) => transport.origin === message.origin)?.receive(message.frame);
-        return;
-      case 'forwardRequests':
-        this.#pool.post(message.worker, { kind: 'requests', frame: message.frame, origin: message.origin });
-        return;
-      case 'forwardPeerFrame':
-        this.#pool.post(message.worker, { kind: 'peerFrame', frame: message.frame, fromNode: message.fromNode });
-        return;
-      case 'leader':
-        this.#routes.noteLeader(message.regionId, message.leaderNodeId, message.term);
-        this.#member?.noteLeader(message.regionId, message.leaderNodeId);
-        return;
-      case 'node':
-        this.#routes.noteNode(message.nodeId, message.workers);
-        return;
-      case 'regions':
-        this.#ledger.note(message.regions);
-        for (const region of message.regions) this.#routes.learn(region);
-        for (const region of message.regions) this.#neighbours.note(region);
-        for (const regionId of message.absorbed) this.#onAbsorbed(regionId, message.regions[0]!);
-        this.#member?.noteRegions(message.regions);
-        return;
-      case 'mergeStep':
-        this.#merges?.step(message.target, message.merge);
-        return;
-      case 'sourceNeeded': {
-        const { targetId, merge } = message;
-        this.#pool.post(this.#workerOf(message.sourceId), { kind: 'finishRegion', targetId, merge });
-        return;
-      }
-      case 'sourceReady': {
-        const { sourceId, targetId } = message;
-        this.#pool.post(this.#workerOf(targetId), { kind: 'sourceReady', sourceId, targetId });
-        return;
-      }
-      case 'newborn':
-        this.#pool.post(this.#workerOf(message.regionId), {
-          kind: 'openRegion',
-          regionId: message.regionId,
-          isNewborn: true,
-          campaigns: message.campaigns,
-        });
-        return;
-      case 'regionGone':
-        this.#ledger.remove(message.regionId);
-        this.#neighbours.forget(message.regionId);
-        return;
-      case 'claim':
-        this.#claims.onClaim(worker, message);
-        return;
-      case 'releaseClaim':
-        this.#claims.onRelease(message.regionId);
-        return;
-      case 'job':
-        void this.#jobs
-          .run(message.job)
-          .then((result) => this.#pool.post(worker, { kind: 'jobDone', id: message.id, result }));
-        return;
-      case 'notice':
-        this.#logger[message.level]({ worker, ...message.fields }, message.message);
-        return;
-      case 'fatal':
-        this.#fail(errorFromCode(message.code, message.message));
-        return;
-      case 'serving':
-    }
-  }
-
-  /** A worker that died may not have come to tell of its last write: a region that began with it, or ended. */
-  #reconcile(): void {
-    if (this.#pool.restarts === 0) return;
-    for (const [regionId, successor] of this.#absorbed) {
-      this.#pool.post(this.#workerOf(regionId), { kind: 'absorbed', regionId, successor });
-    }
-    const records = listRegionRecords(this.#owner.store());
-    const untold = new Set(this.#ledger.reconcile(records.map(({ region }) => region)));
-    for (const { region, phase } of records) {
-      if (!untold.has(region.regionId) || phase === 'applying') continue;
-      const { regionId } = region;
-      this.#pool.post(this.#workerOf(regionId), { kind: 'openRegion', regionId, isNewborn: false, campaigns: false });
-    }
-  }
-
-  /** In one step with the news of the target: the range is never nobody's, nor two regions'. */
-  #onAbsorbed(regionId: number, successor: Region): void {
-    this.#ledger.remove(regionId);
-    this.#neighbours.forget(regionId);
-    this.#absorbed.set(regionId, successor);
-    const [oldest] = this.#absorbed.keys();
-    if (this.#absorbed.size > LIMITS.absorbedRegions) this.#absorbed.delete(oldest!);
-    this.#pool.post(this.#workerOf(regionId), { kind: 'absorbed', regionId, successor });
-    this.#merges?.noteAbsorbed(regionId);
   }
 
   // --- questions ---------------------------------------------------------------------------------------------------

@@ -28,8 +28,17 @@ export interface PlacementAdmin {
   addOperator(request: OperatorRequest): Promise<OperatorView>;
   /** @throws ChangeRefused */
   cancelOperator(operatorId: number): Promise<void>;
-  /** Those that run, and the log of all behind `afterSequence`. Keys of splits are base64. */
-  operators(afterSequence?: number): Promise<{ operators: readonly OperatorView[]; log: readonly OperatorLogEntry[] }>;
+  /**
+   * How many run, the first 1,000 of them, and the first 1,000 entries of the log of all behind `afterSequence`: to be asked
+   * again from the last one on. Keys of splits are base64.
+   */
+  operators(afterSequence?: number): Promise<{
+    running: number;
+    operators: readonly OperatorView[];
+    log: readonly OperatorLogEntry[];
+  }>;
+  /** One that runs, or how it ended. @throws ChangeRefused when neither is known */
+  operator(operatorId: number): Promise<{ operator?: OperatorView; end?: OperatorLogEntry }>;
   schedulers(): Promise<readonly SchedulerState[]>;
   /** For so long, or until it is resumed. @throws InvalidArgument */
   pauseScheduler(name: string, durationMs?: number): Promise<readonly SchedulerState[]>;
@@ -52,6 +61,7 @@ export function placementAdmin(ask: AskPlacement): PlacementAdmin {
     addOperator: (request) => asked('operator.add', requestToJson(request)),
     cancelOperator: (operatorId) => asked('operator.cancel', { operatorId }),
     operators: (afterSequence = 0) => asked('operator.list', { afterSequence }),
+    operator: (operatorId) => asked('operator.show', { operatorId }),
     schedulers: () => asked('scheduler.list'),
     pauseScheduler: (name, durationMs) => asked('scheduler.pause', { name, durationMs }),
     resumeScheduler: (name) => asked('scheduler.resume', { name }),

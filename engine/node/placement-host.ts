@@ -14,12 +14,15 @@ import {
   asMraftError,
   type MraftError,
 } from '../../rpc/wire/errors.ts';
+import { LIMITS } from '../../rpc/wire/limits.ts';
 import { subjects } from '../../rpc/wire/subjects.ts';
 import type { Logger } from '../config.ts';
-import { Placement, type Order } from '../placement/index.ts';
+import { Placement, type OperatorLogEntry, type Order } from '../placement/index.ts';
 import { FIRST_ALLOCATED_ID } from './bootstrap.ts';
+import { firstPage } from './list-page.ts';
 import {
   fieldsOf,
+  flagOf,
   heartbeatFromJson,
   idOf,
   joinFromJson,
@@ -33,6 +36,7 @@ import {
 } from './placement-messages.ts';
 import { PlacementStore } from './placement-store.ts';
 import { keyFromJson } from './region-json.ts';
+import { pause, type NodeRuntime } from './runtime.ts';
 
 /** How often placement looks at the cluster. */
 const ROUND_MS = 500;
@@ -40,17 +44,18 @@ const ROUND_MS = 500;
 const RETRY_MS = 500;
 const LONGEST_RETRY_MS = 8_000;
 const ORDER_TIMEOUT_MS = 3_000;
-/** Regions in one answer. */
-const REGIONS_PER_PAGE = 1_000;
 
 export interface PlacementHostOptions {
   readonly cluster: string;
   readonly nodeId: number;
   readonly bootEpoch: number;
+  /** Regions of user keys that a new cluster begins with. */
+  readonly initialRegions: number;
   /** Of region 1. */
   readonly kv: Kv;
   readonly calls: CallPort;
   readonly logger: Logger;
+  readonly runtime: NodeRuntime;
 }
 
 /** Placement as one leader of region 1 runs it. */
@@ -58,9 +63,11 @@ interface Reign {
   readonly store: PlacementStore;
   readonly placement: Placement;
   readonly subscriptions: LinkSubscription[];
-  timer: NodeJS.Timeout | undefined;
+  cancelRound: () => void;
   /** Ends when everything that was decided so far is written, and its orders are sent. */
   settled: Promise<void>;
+  /** Descriptors are being written. */
+  isKeeping: boolean;
 }
 
 export class PlacementHost {
@@ -99,34 +106,43 @@ export class PlacementHost {
   }
 
   async #takeOver(turn: number): Promise<void> {
-    const { kv, nodeId, bootEpoch, logger } = this.#options;
+    const { kv, nodeId, bootEpoch, logger, runtime } = this.#options;
     for (let delayMs = RETRY_MS; turn === this.#turn; delayMs = Math.min(2 * delayMs, LONGEST_RETRY_MS)) {
       try {
-        const store = await PlacementStore.takeOver(kv, { nodeId, bootEpoch });
+        const store = await PlacementStore.takeOver(kv, { nodeId, bootEpoch }, () => runtime.newClusterId());
         if (turn === this.#turn) this.#begin(store);
         return;
       } catch (error) {
         if (turn !== this.#turn) return;
         logger.warn({ err: error }, 'placement cannot be taken over yet');
-        await new Promise((resolve) => setTimeout(resolve, delayMs));
+        await pause(runtime, delayMs);
       }
     }
   }
 
   #begin(store: PlacementStore): void {
+    const { cluster, calls, logger, runtime } = this.#options;
     const placement = new Placement({
       durable: store.records(),
-      random: Math.random,
+      descriptors: store.takeDescriptors(),
+      random: () => runtime.random(),
       nowMs: this.#nowMs(),
       lastUsedId: FIRST_ALLOCATED_ID - 1,
+      initialRegions: this.#options.initialRegions,
     });
-    const reign: Reign = { store, placement, subscriptions: [], timer: undefined, settled: Promise.resolve() };
+    const reign: Reign = {
+      store,
+      placement,
+      subscriptions: [],
+      cancelRound: () => {},
+      settled: Promise.resolve(),
+      isKeeping: false,
+    };
     this.#reign = reign;
-    const { cluster, calls, logger } = this.#options;
     for (const [verb, answer] of Object.entries(this.#verbs(reign))) {
       reign.subscriptions.push(calls.serve(subjects.placement(cluster, verb), this.#answered(reign, answer)));
     }
-    reign.timer = setInterval(() => this.#round(reign), ROUND_MS);
+    this.#planRound(reign);
     logger.info({ term: store.leader.term }, 'placement is led here');
   }
 
@@ -134,7 +150,7 @@ export class PlacementHost {
     const reign = this.#reign;
     if (!reign) return;
     this.#reign = undefined;
-    clearInterval(reign.timer);
+    reign.cancelRound();
     for (const subscription of reign.subscriptions) subscription.close();
     this.#options.logger.info({ term: reign.store.leader.term }, 'placement is led here no more');
   }
@@ -145,24 +161,42 @@ export class PlacementHost {
     this.#options.logger.warn({ err: error }, 'placement begins again');
     this.#letGo();
     const turn = ++this.#turn;
-    setTimeout(() => void this.#takeOver(turn), RETRY_MS);
+    this.#options.runtime.after(RETRY_MS, () => void this.#takeOver(turn));
   }
 
   /** Wall-clock time, because it is kept and shown; never running backwards. */
   #nowMs(): number {
-    this.#lastNowMs = Math.max(this.#lastNowMs, Date.now());
+    this.#lastNowMs = Math.max(this.#lastNowMs, this.#options.runtime.wallMs());
     return this.#lastNowMs;
   }
 
   // --- rounds ------------------------------------------------------------------------------------------------------
 
+  #planRound(reign: Reign): void {
+    reign.cancelRound = this.#options.runtime.after(ROUND_MS, () => this.#round(reign));
+  }
+
   #round(reign: Reign): void {
+    this.#planRound(reign);
     try {
       reign.placement.schedule(this.#nowMs());
       this.#settle(reign).catch(() => {});
+      void this.#keepDescriptors(reign);
     } catch (error) {
       this.#startAgain(reign, error);
     }
+  }
+
+  /** Nobody waits for it: they are what leaders report in any case. */
+  async #keepDescriptors(reign: Reign): Promise<void> {
+    if (reign.isKeeping) return;
+    reign.isKeeping = true;
+    try {
+      await reign.store.writeDescriptors(reign.placement.takeDescriptors(LIMITS.keptDescriptors));
+    } catch (error) {
+      this.#startAgain(reign, error);
+    }
+    reign.isKeeping = false;
   }
 
   /** Writes what placement must remember, then sends its orders. @throws PlacementUnavailable when it does not lead any more */
@@ -240,7 +274,7 @@ export class PlacementHost {
       'node.list': () => placement.nodes(),
       'node.show': (question) => placement.node(nodeIdOf(question)),
       'node.drain': (question) => {
-        const leave = fieldsOf(question)['leave'] === true;
+        const leave = flagOf(fieldsOf(question), 'leave');
         placement.drainNode(nodeIdOf(question), { leave }, now());
         return placement.node(nodeIdOf(question));
       },
@@ -275,15 +309,20 @@ function operatorVerbs(placement: Placement, now: () => number): Record<string, 
     'region.list': (question) => {
       const { fromKey } = fieldsOf(question);
       const from = fromKey === undefined ? new Uint8Array(0) : keyFromJson(fromKey);
-      return placement.regions(from, REGIONS_PER_PAGE).map(regionViewToJson);
+      return firstPage(placement.regions(from, LIMITS.placementListEntries).map(regionViewToJson));
     },
     'region.show': (question) => regionViewToJson(placement.region(idOf(fieldsOf(question), 'regionId'))),
     'operator.list': (question) => {
-      const { afterSequence } = fieldsOf(question);
+      const operators = placement.operators();
       return {
-        operators: placement.operators().map(operatorToJson),
-        log: placement.log(typeof afterSequence === 'number' ? afterSequence : 0),
+        running: operators.length,
+        operators: firstPage(operators.slice(0, LIMITS.placementListEntries).map(operatorToJson)),
+        log: logOf(placement, fieldsOf(question)),
       };
+    },
+    'operator.show': (question) => {
+      const { view, end } = placement.operator(idOf(fieldsOf(question), 'operatorId'));
+      return { ...(view && { operator: operatorToJson(view) }), ...(end && { end }) };
     },
     'operator.add': (question) => operatorToJson(placement.addOperator(operatorRequestFromJson(question), now())),
     'operator.cancel': (question) => placement.cancelOperator(idOf(fieldsOf(question), 'operatorId'), now()),
@@ -306,6 +345,17 @@ function operatorVerbs(placement: Placement, now: () => number): Record<string, 
       return placement.changeSettings(patch as Record<string, unknown>, now());
     },
   };
+}
+
+/** Behind `afterSequence`, or the last `lines`; in either case oldest first, and no more than an answer holds. */
+function logOf(placement: Placement, fields: Record<string, unknown>): readonly OperatorLogEntry[] {
+  const limit = LIMITS.placementListEntries;
+  if (fields['lines'] === undefined) {
+    const after = fields['afterSequence'] === undefined ? 0 : wholeOf(fields, 'afterSequence');
+    return firstPage(placement.log(after, limit));
+  }
+  const lines = Math.min(wholeOf(fields, 'lines'), limit);
+  return firstPage(placement.lastLog(lines).toReversed()).toReversed();
 }
 
 /** JSON has no Infinity: null says that it is paused until somebody resumes it. */

@@ -4,7 +4,7 @@
  */
 
 import { InvalidArgument } from '../../rpc/wire/errors.ts';
-import { LIMITS } from '../../rpc/wire/limits.ts';
+import { LABEL_PROMISE, areLabels } from '../placement/index.ts';
 import type {
   JoinRequest,
   Labels,
@@ -57,10 +57,9 @@ export function heartbeatFromJson(json: unknown): NodeHeartbeat & Membership {
 }
 
 function labelsOf(value: unknown): Labels {
-  const labels = Object.entries(fieldsOf(value ?? {}));
-  const isWrong = labels.some(([, label]) => typeof label !== 'string' || label.length > 64);
-  if (isWrong || labels.length > LIMITS.nodeLabels) throw new InvalidArgument('labels are names and short texts');
-  return Object.fromEntries(labels) as Labels;
+  const labels = value ?? {};
+  if (areLabels(labels)) return labels;
+  throw new InvalidArgument(`labels are names and values of ${LABEL_PROMISE}`, { field: 'labels' });
 }
 
 // --- reports ---------------------------------------------------------------------------------------------------------
@@ -180,7 +179,7 @@ export function operatorRequestFromJson(json: unknown): OperatorRequest {
   const regionId = idOf(fields, 'regionId');
   switch (fields['kind']) {
     case 'addReplica':
-      return { kind: 'addReplica', regionId, nodeId: idOf(fields, 'nodeId'), observer: fields['observer'] === true };
+      return { kind: 'addReplica', regionId, nodeId: idOf(fields, 'nodeId'), observer: flagOf(fields, 'observer') };
     case 'removeReplica':
       return { kind: 'removeReplica', regionId, nodeId: idOf(fields, 'nodeId') };
     case 'moveReplica':
@@ -255,6 +254,14 @@ export function textOf(fields: Fields, field: string): string {
   throw new InvalidArgument(`${field} must be a text`, { field });
 }
 
+/** False where it is left out. @throws InvalidArgument */
+export function flagOf(fields: Fields, field: string): boolean {
+  const value = fields[field] ?? false;
+  if (typeof value === 'boolean' && fields[field] !== null) return value;
+  throw new InvalidArgument(`${field} must be true or false`, { field });
+}
+
+/** @throws InvalidArgument */
 export function idsOf(value: unknown, field: string): number[] {
   if (Array.isArray(value) && value.every((id) => Number.isSafeInteger(id) && id > 0)) return value as number[];
   throw new InvalidArgument(`${field} must be a list of ids`, { field });

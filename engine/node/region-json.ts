@@ -11,6 +11,9 @@ export interface RegionJson {
   readonly peers: readonly Peer[];
 }
 
+/** Node would pass over what is none of it. */
+const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+
 const ROLES: ReadonlySet<string> = new Set<PeerRole>(['voter', 'learner', 'incomingVoter', 'demotingVoter']);
 
 export function regionToJson(region: Region): RegionJson {
@@ -50,7 +53,7 @@ export function keyToJson(key: Uint8Array): string {
 
 /** @throws MalformedRequest */
 export function keyFromJson(json: unknown): Uint8Array {
-  if (typeof json !== 'string') throw new MalformedRequest('a key is text in base64');
+  if (typeof json !== 'string' || !BASE64.test(json)) throw new MalformedRequest('a key is text in base64');
   return Buffer.from(json, 'base64');
 }
 

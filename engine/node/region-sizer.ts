@@ -9,6 +9,7 @@ import type { Logger } from '../config.ts';
 import type { WorkerPool } from '../shard/pool.ts';
 import type { Store } from '../store/port.ts';
 import { measureRegion } from './region-size.ts';
+import { pause, type NodeRuntime } from './runtime.ts';
 
 const ROUND_MS = 1_000;
 /** Of each worker. */
@@ -18,14 +19,18 @@ const BYTES_PER_SECOND = 24 * 1024 * 1024;
 /** What a region costs beside its data. */
 const REGION_BYTES = 16 * 1024;
 
+type SizedWorkers = Pick<WorkerPool, 'ask' | 'askAll' | 'workerOf'>;
+
 export class RegionSizer {
   readonly #store: Store;
-  readonly #pool: WorkerPool;
+  readonly #pool: SizedWorkers;
   readonly #logger: Logger;
-  #timer: NodeJS.Timeout | undefined;
+  readonly #runtime: NodeRuntime;
+  #cancel: () => void = () => {};
   #closed = false;
 
-  constructor(store: Store, pool: WorkerPool, logger: Logger) {
+  constructor(store: Store, pool: SizedWorkers, logger: Logger, runtime: NodeRuntime) {
+    this.#runtime = runtime;
     this.#store = store;
     this.#pool = pool;
     this.#logger = logger;
@@ -33,7 +38,7 @@ export class RegionSizer {
   }
 
   #later(delayMs: number): void {
-    if (!this.#closed) this.#timer = setTimeout(() => void this.#round(), delayMs);
+    if (!this.#closed) this.#cancel = this.#runtime.after(delayMs, () => void this.#round());
   }
 
   async #round(): Promise<void> {
@@ -48,7 +53,7 @@ export class RegionSizer {
 
   async #measure(region: Region): Promise<void> {
     if (this.#closed) return;
-    const startedMs = performance.now();
+    const startedMs = this.#runtime.nowMs();
     const { sizeBytes } = await measureRegion(this.#store, region, () => this.#closed);
     if (this.#closed) return;
     const { regionId, epoch } = region;
@@ -56,12 +61,12 @@ export class RegionSizer {
       control.noteSize(regionId, epoch.version, sizeBytes),
     );
     const fairMs = ((sizeBytes + REGION_BYTES) * 1_000) / BYTES_PER_SECOND;
-    const restMs = Math.max(0, fairMs - (performance.now() - startedMs));
-    await new Promise((resolve) => setTimeout(resolve, restMs));
+    const restMs = Math.max(0, fairMs - (this.#runtime.nowMs() - startedMs));
+    await pause(this.#runtime, restMs);
   }
 
   close(): void {
     this.#closed = true;
-    clearTimeout(this.#timer);
+    this.#cancel();
   }
 }

@@ -11,6 +11,7 @@ export const RECORDS = {
   operator: 'operator/',
   observer: 'observer/',
   log: 'log/',
+  region: 'region/',
 } as const;
 
 export class DurableWrites {

@@ -2,6 +2,7 @@
 
 export * from './types.ts';
 export { DEFAULT_SETTINGS, changeSettings, type PlacementSettings } from './settings.ts';
+export { LABEL_PROMISE, areLabels, isLabelText } from './labels.ts';
 export { Placement, type PlacementOptions } from './placement.ts';
 export { PlacementRing, VIRTUAL_NODES, type RingNode, type RingOptions } from './ring.ts';
 export { Gossip, type GossipEnvelope, type GossipOptions, type GossipReceipt } from './gossip/gossip.ts';

@@ -5,7 +5,6 @@ import { LIMITS } from '../../rpc/wire/limits.ts';
 import type { Model } from './model.ts';
 import type { PlacementNode } from './node-table.ts';
 import type { Change, Operators, Proposal } from './operators.ts';
-import { NO_NODE } from './region-table.ts';
 import { membersOf } from './round.ts';
 import { isInside } from './split-key.ts';
 import type { OperatorRequest } from './types.ts';
@@ -18,7 +17,7 @@ export function proposalOf(model: Model, operators: Operators, request: Operator
   checkForm(request);
   const slot = idleRegion(model, operators, request.regionId);
   const change = changeOf(model, operators, slot, request);
-  return { regionId: request.regionId, origin: 'hand', reason: 'asked for by hand', change };
+  return { regionId: request.regionId, origin: 'hand', reason: 'somebody asked for it', change };
 }
 
 function changeOf(model: Model, operators: Operators, slot: number, request: OperatorRequest): Change {
@@ -61,6 +60,7 @@ function removeReplica(model: Model, slot: number, nodeId: number): Change {
     if (isLeading(model, slot, nodeId) && !hasSuccessor(model, slot)) {
       throw new ChangeRefused(`node ${nodeId} leads region ${idOf(model, slot)}, and nobody is fit to take over`);
     }
+    checkQuorumWithout(model, slot, at);
   }
   const without = (nodeIds: readonly number[]): number[] => nodeIds.filter((other) => other !== nodeId);
   return { kind: 'membership', goal: { voters: without(voters), learners: without(learners) } };
@@ -132,7 +132,10 @@ function idleRegion(model: Model, operators: Operators, regionId: number): numbe
     });
   }
   const { regions } = model;
-  if (regions.phase[slot] !== 0 || regions.isJoint(slot) || regions.leader[slot] === NO_NODE) {
+  if (!regions.isReported(slot)) {
+    throw new RegionChanging(`region ${regionId} has no leader that placement has heard of: try again`, { regionId });
+  }
+  if (regions.phase[slot] !== 0 || regions.isJoint(slot)) {
     throw new RegionChanging(`region ${regionId} is changing: try again when that is done`, { regionId });
   }
   return slot;
@@ -151,6 +154,23 @@ function peerOn(model: Model, slot: number, nodeId: number): number {
   const at = model.regions.peerOnNode(slot, model.nodes.get(nodeId).slot);
   if (at === undefined) throw new ChangeRefused(`node ${nodeId} has no replica of region ${idOf(model, slot)}`);
   return at;
+}
+
+/** What is left must be able to decide anything at all, or nothing brings the removed one back. */
+function checkQuorumWithout(model: Model, slot: number, removed: number): void {
+  const { regions, nodes } = model;
+  let voters = 0;
+  let answering = 0;
+  for (let at = regions.firstPeer(slot); at < regions.endPeer(slot); at += 1) {
+    if (at === removed || !regions.isVoter(at)) continue;
+    voters += 1;
+    const { state } = nodes.at(regions.nodeOf(at));
+    if (!regions.isDown(at) && (state === 'up' || state === 'draining')) answering += 1;
+  }
+  if (answering * 2 > voters) return;
+  throw new ChangeRefused(
+    `without it only ${answering} of ${voters} voters of region ${idOf(model, slot)} would answer: replace those that do not first`,
+  );
 }
 
 function isLeading(model: Model, slot: number, nodeId: number): boolean {

@@ -30,6 +30,8 @@ export class Model {
   readonly attention = new Map<number, Attention>();
   /** Regions that want to be split, by id. */
   readonly wishes = new Map<number, SplitWish>();
+  /** Regions whose descriptors are not those that were last kept; gone ones too. */
+  readonly changed = new Set<number>();
   /** Peers that learn for good, because somebody asked for observers. */
   readonly observers = new Set<number>();
   settings: PlacementSettings;
@@ -65,6 +67,28 @@ export class Model {
     if (hasMoved) this.setRange(slot, region);
     this.note(slot, report, nowMs);
     return slot;
+  }
+
+  /**
+   * Takes in a region as an earlier leader of placement knew it: who leads it is not known until it is reported. `removed` as
+   * with `ingest`. Of records that overlap the later version stays, in whatever order they come.
+   */
+  restore(region: Region, nowMs: number, removed: number[]): void {
+    const { regions } = this;
+    const { version, confVersion } = region.epoch;
+    if (!this.makeRoom(undefined, region, removed)) {
+      this.changed.add(region.regionId);
+      return;
+    }
+    const slot = regions.add(region.regionId);
+    regions.version[slot] = version;
+    regions.confVersion[slot] = confVersion;
+    regions.term[slot] = 0;
+    regions.changedMs[slot] = nowMs;
+    regions.setPhase(slot, 'normal');
+    this.placePeers(slot, region, nowMs);
+    this.attach(slot);
+    this.setRange(slot, region);
   }
 
   /** Takes the region's range from whoever had it. False: it belongs to a later region. */
@@ -107,6 +131,7 @@ export class Model {
     for (const slot of overlapping) {
       const other = this.regions.regionId[slot] as number;
       removed.push(other);
+      this.changed.add(other);
       this.ranges.remove(slot);
       this.detach(slot);
       this.regions.delete(slot);
@@ -151,18 +176,25 @@ export class Model {
     const { regions } = this;
     const { region } = report;
     const { version, confVersion } = region.epoch;
-    if (hasMoved || regions.confVersion[slot] !== confVersion) regions.changedMs[slot] = nowMs;
+    if (hasMoved || regions.confVersion[slot] !== confVersion) {
+      regions.changedMs[slot] = nowMs;
+      this.changed.add(region.regionId);
+    }
     regions.version[slot] = version;
     regions.confVersion[slot] = confVersion;
     regions.term[slot] = report.term;
     regions.reportedMs[slot] = nowMs;
     regions.leader[slot] = leader.slot;
     regions.setPhase(slot, report.phase);
-    const nodeSlots = region.peers.map((peer) => this.nodes.ensure(peer.nodeId, nowMs).slot);
-    regions.setPeers(slot, region.peers, nodeSlots);
+    this.placePeers(slot, region, nowMs);
     regions.setPeerHealth(slot, report.pendingPeers, report.downPeers);
     // What was measured before a split says nothing about the half.
     this.measure(slot, report, hasMoved ? 1 : SMOOTHING);
+  }
+
+  private placePeers(slot: number, { peers }: Region, nowMs: number): void {
+    const nodeSlots = peers.map((peer) => this.nodes.ensure(peer.nodeId, nowMs).slot);
+    this.regions.setPeers(slot, peers, nodeSlots);
   }
 
   private measure(slot: number, report: RegionReport, smoothing: number): void {
@@ -245,14 +277,20 @@ export class Model {
     return voters === this.settings.replicas;
   }
 
+  /** Regions of user keys that are known. */
+  get userRegions(): number {
+    return this.ranges.size;
+  }
+
   // --- looking ---------------------------------------------------------------------------------------------------------
 
-  /** Whether a region is known for every key. Looks at all regions. */
-  isTiled(): boolean {
+  /** Whether a leader has reported a region for every key. Looks at all regions. */
+  isReported(): boolean {
     let expected = '';
     let slot = this.ranges.first();
     for (let last = false; !last; slot = this.ranges.after(slot)) {
       if (slot === undefined || this.regions.startKey[slot] !== expected) return false;
+      if (!this.regions.isReported(slot)) return false;
       expected = this.regions.endKey[slot] as string;
       last = expected === '';
     }

@@ -1,6 +1,7 @@
 /** The nodes that placement knows, with what is there and what is on its way there. */
 
 import { NodeNotFound, invariant } from '../../rpc/wire/errors.ts';
+import { labelOf } from './labels.ts';
 import type { PlacementSettings } from './settings.ts';
 import { SlotList } from './slot-list.ts';
 import type { Labels, NodeState, NodeView } from './types.ts';
@@ -151,7 +152,7 @@ export class NodeTable {
 
   setLabels(node: PlacementNode, labels: Labels): void {
     node.labels = { ...labels };
-    node.location = this.spreadBy.map((name) => this.internLabel(labels[name] ?? ''));
+    node.location = this.spreadBy.map((name) => this.internLabel(labelOf(labels, name)));
   }
 
   setSpreadBy(spreadBy: readonly string[]): void {

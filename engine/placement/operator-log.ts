@@ -19,11 +19,21 @@ export class OperatorLog {
     this.lastSequence = Math.max(this.lastSequence, entry.sequence);
   }
 
+  /** How an operator ended; undefined: it runs, or that was too long ago. */
+  endOf(operatorId: number): OperatorLogEntry | undefined {
+    return this.entries.find((entry) => entry?.operatorId === operatorId && entry.event !== 'started');
+  }
+
   /** Oldest first. */
-  after(sequence: number): readonly OperatorLogEntry[] {
+  last(count: number): readonly OperatorLogEntry[] {
+    return this.after(this.lastSequence - count, count);
+  }
+
+  /** Oldest first, at most so many. */
+  after(sequence: number, limit: number): readonly OperatorLogEntry[] {
     const oldest = Math.max(sequence + 1, this.lastSequence - LIMITS.operatorLogEntries + 1, 1);
     const found: OperatorLogEntry[] = [];
-    for (let wanted = oldest; wanted <= this.lastSequence; wanted += 1) {
+    for (let wanted = oldest; wanted <= this.lastSequence && found.length < limit; wanted += 1) {
       const entry = this.entries[placeOf(wanted)];
       if (entry?.sequence === wanted) found.push(entry);
     }

@@ -8,6 +8,7 @@ import { ChangeRefused } from '../../rpc/wire/errors.ts';
 import { planMembership, type MembershipGoal } from './membership-plan.ts';
 import type { Model } from './model.ts';
 import { Operator, type OperatorRecord } from './operator.ts';
+import { describe, describeStep, showTook } from './operator-words.ts';
 import { OperatorLimits } from './operator-limits.ts';
 import { NO_NODE } from './region-table.ts';
 import { confChanges, stepState, type StepState } from './step.ts';
@@ -118,7 +119,7 @@ export class Operators {
       if (node) this.limits.received(node);
     }
     this.port.keep(record.operatorId, record);
-    this.port.log({ ...logged(record), event: 'started', text: `${describe(record)}: ${record.reason}` });
+    this.port.log({ ...logged(record), event: 'started', text: `${describe(record)}, because ${record.reason}` });
     this.advance(operator, nowMs);
     return operator;
   }
@@ -222,16 +223,20 @@ export class Operators {
   onGone(regionId: number, nowMs: number): void {
     const operator = this.byRegion.get(regionId);
     if (!operator) return;
-    const merged = operator.step?.kind === 'merge' && operator.record.regionId === regionId;
-    if (merged) this.end(operator, 'done', 'merged', nowMs);
+    const { steps } = operator.record;
+    // How far one got that an earlier leader of placement began is not known: its region cannot report any more.
+    const step = operator.resumed ? steps.at(-1) : operator.step;
+    const merged = step?.kind === 'merge' && operator.record.regionId === regionId;
+    if (merged) this.end(operator, 'done', '', nowMs);
     else this.end(operator, 'overtaken', `region ${regionId} is gone`, nowMs);
   }
 
   /** Repeats what had no effect, and ends what has no hope. */
   sweep(nowMs: number): void {
+    this.endOrphans(nowMs);
     for (const operator of this.byId.values()) {
       if (nowMs - operator.stepStartedMs > this.timeoutOf(operator)) {
-        this.end(operator, 'timedOut', `${operator.step?.kind} took too long`, nowMs);
+        this.end(operator, 'timedOut', `to ${describeStep(operator.step)} took too long`, nowMs);
         continue;
       }
       const missing = this.missingNode(operator);
@@ -240,16 +245,29 @@ export class Operators {
     }
   }
 
+  /**
+   * Operators that an earlier leader of placement began, and whose regions have become part of others since: nobody will
+   * report them. Where a region is known for every key, those that are not known are gone.
+   */
+  private endOrphans(nowMs: number): void {
+    const isUnknown = ({ resumed, record }: Operator): boolean =>
+      resumed && this.model.regions.slotOf(record.regionId) === undefined;
+    const unknown = [...this.byId.values()].filter(isUnknown);
+    if (unknown.length === 0 || !this.model.isReported()) return;
+    for (const { record } of unknown) this.onGone(record.regionId, nowMs);
+  }
+
   private advance(operator: Operator, nowMs: number): void {
     const slot = this.model.regions.slotOf(operator.record.regionId);
-    if (slot === undefined) return;
+    // What is known from records only may have gone on since.
+    if (slot === undefined || !this.model.regions.isReported(slot)) return;
     if (operator.resumed) this.findPosition(operator, slot, nowMs);
     let state = this.stateOf(operator, slot);
     while (state?.is === 'done') {
       operator.nextStep(nowMs);
       state = this.stateOf(operator, slot);
     }
-    if (state === undefined) return this.end(operator, 'done', 'all steps are done', nowMs);
+    if (state === undefined) return this.end(operator, 'done', '', nowMs);
     const conflict = state.is === 'impossible' ? state.why : this.conflictOf(operator, slot, state);
     if (conflict !== undefined) return this.end(operator, 'overtaken', conflict, nowMs);
     operator.book(this.model);
@@ -286,7 +304,7 @@ export class Operators {
   private targetConflict(record: OperatorRecord): string | undefined {
     const { regions } = this.model;
     const target = regions.slotOf(record.targetRegionId as number);
-    if (target === undefined) return undefined;
+    if (target === undefined || !regions.isReported(target)) return undefined;
     const same =
       regions.version[target] === record.targetVersion && regions.confVersion[target] === record.targetConfVersion;
     return same ? undefined : `region ${record.targetRegionId} has changed`;
@@ -301,7 +319,7 @@ export class Operators {
     if (step === undefined) return;
     const { operatorId, regionId, targetRegionId } = operator.record;
     const target = step.kind === 'merge' ? this.model.regions.slotOf(targetRegionId as number) : undefined;
-    if (step.kind === 'merge' && target === undefined) return;
+    if (step.kind === 'merge' && (target === undefined || !this.model.regions.isReported(target))) return;
     operator.lastOrderMs = nowMs;
     operator.lastOrderTo = toNodeId;
     const { version, confVersion } = this.model.regions;
@@ -343,7 +361,7 @@ export class Operators {
         `operator ${operatorId} has begun its merge: the region ends it or rolls it back by itself`,
       );
     }
-    this.end(operator, 'cancelled', 'by hand', nowMs);
+    this.end(operator, 'cancelled', 'cancelled by hand', nowMs);
   }
 
   /** A region's leader could not do a step. */
@@ -351,7 +369,7 @@ export class Operators {
     const operator = this.byId.get(operatorId);
     if (!operator) return;
     if (retryable) operator.lastOrderMs = nowMs;
-    else this.end(operator, 'refused', why, nowMs);
+    else this.end(operator, 'refused', `refused: ${why}`, nowMs);
   }
 
   private end(operator: Operator, outcome: OperatorOutcome, why: string, nowMs: number): void {
@@ -366,8 +384,9 @@ export class Operators {
     this.byRegion.delete(regionId);
     if (targetRegionId !== undefined) this.byRegion.delete(targetRegionId);
     this.port.keep(operatorId, null);
-    const tookMs = nowMs - record.startedMs;
-    this.port.log({ ...logged(record), event: outcome, text: `${describe(record)}: ${why}, after ${tookMs} ms` });
+    const took = showTook(nowMs - record.startedMs);
+    const text = outcome === 'done' ? `done in ${took}` : `${why} (after ${took})`;
+    this.port.log({ ...logged(record), event: outcome, text: `${describe(record)}: ${text}` });
   }
 
   private timeoutOf({ step, record }: Operator): number {
@@ -400,28 +419,4 @@ function logged({ operatorId, regionId, origin }: OperatorRecord): {
   origin: SchedulerName | 'hand';
 } {
   return { operatorId, regionId, origin };
-}
-
-/** What it does, in a few words. */
-export function describe({ regionId, steps }: Pick<OperatorRecord, 'regionId' | 'steps'>): string {
-  return `region ${regionId}: ${steps.map(describeStep).join(', ')}`;
-}
-
-function describeStep(step: Step): string {
-  switch (step.kind) {
-    case 'addLearner':
-      return `add a replica on node ${step.peer.nodeId}`;
-    case 'promote':
-      return step.demote
-        ? `give the vote of node ${step.demote.nodeId} to node ${step.peer.nodeId}`
-        : `give node ${step.peer.nodeId} a vote`;
-    case 'removePeer':
-      return `remove the replica on node ${step.peer.nodeId}`;
-    case 'transferLeader':
-      return `lead from node ${step.to.nodeId}`;
-    case 'split':
-      return `split off region ${step.childRegionId}`;
-    case 'merge':
-      return `merge into region ${step.targetRegionId}`;
-  }
 }

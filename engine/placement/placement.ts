@@ -15,8 +15,10 @@
  * no more, the host drops this object with its orders, and the next leader builds its own from region 1 and the heartbeats.
  */
 
-import { InvalidArgument, RegionNotFound } from '../../rpc/wire/errors.ts';
+import { ChangeRefused, InvalidArgument, RegionNotFound } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
+import type { Region } from '../../rpc/wire/region.ts';
+import { decodeDescriptor, takeDescriptors } from './descriptors.ts';
 import { DurableWrites, RECORDS, parseRecord } from './durable.ts';
 import { IdAllocator } from './id-allocator.ts';
 import { proposalOf } from './manual.ts';
@@ -29,7 +31,7 @@ import { Round } from './round.ts';
 import { Roster, isReported, type NodeRecord } from './roster.ts';
 import { countHotRounds } from './schedulers/hot-region.ts';
 import { SCHEDULER_TABLE } from './schedulers/index.ts';
-import { DEFAULT_SETTINGS, changeSettings, type PlacementSettings } from './settings.ts';
+import { DEFAULT_SETTINGS, changeSettings, describeChange, type PlacementSettings } from './settings.ts';
 import {
   SCHEDULERS,
   type DurableWrite,
@@ -56,11 +58,15 @@ const FOREVER_MS = Number.MAX_SAFE_INTEGER;
 export interface PlacementOptions {
   /** What an earlier leader gave to be kept (`takeWrites`), in any order; empty for a new cluster. */
   readonly durable: Iterable<readonly [key: string, value: string]>;
+  /** Records of regions that an earlier leader gave (`takeDescriptors`), in any order. */
+  readonly descriptors?: Iterable<string>;
   /** From [0, 1). */
   readonly random: () => number;
   readonly nowMs: number;
   /** Of a new cluster: ids of regions and peers up to this one are in use. Ids that reports show are avoided in any case. */
   readonly lastUsedId?: number;
+  /** Of a new cluster: the regions of user keys that it begins with, and is not merged below. */
+  readonly initialRegions?: number;
 }
 
 export class Placement {
@@ -80,7 +86,7 @@ export class Placement {
   private nowMs: number;
 
   /** @throws StorageFailure when a durable record cannot be read */
-  constructor({ durable, random, nowMs, lastUsedId = 0 }: PlacementOptions) {
+  constructor({ durable, descriptors = [], random, nowMs, lastUsedId = 0, initialRegions = 1 }: PlacementOptions) {
     this.random = random;
     this.nowMs = nowMs;
     this.beganMs = nowMs;
@@ -95,10 +101,11 @@ export class Placement {
       log: (entry) => this.record(entry),
       keep: (operatorId, record) => this.keepOperator(operatorId, record),
     });
-    this.restore(records);
+    this.restore(records, descriptors);
+    if (records.size === 0 && initialRegions > 1) this.changeSettings({ minimumRegions: initialRegions }, nowMs);
   }
 
-  private restore(records: ReadonlyMap<string, string>): void {
+  private restore(records: ReadonlyMap<string, string>, descriptors: Iterable<string>): void {
     for (const [name, until] of Object.entries(read<Record<string, number>>(records, RECORDS.schedulers) ?? {})) {
       this.pausedUntilMs.set(name as SchedulerName, until);
     }
@@ -106,6 +113,11 @@ export class Placement {
       if (key.startsWith(RECORDS.node)) this.roster.restore(parseRecord<NodeRecord>(key, value), this.nowMs);
       else if (key.startsWith(RECORDS.log)) this.history.restore(parseRecord<OperatorLogEntry>(key, value));
       else if (key.startsWith(RECORDS.observer)) this.model.observers.add(Number(key.slice(RECORDS.observer.length)));
+    }
+    for (const text of descriptors) {
+      const region = decodeDescriptor(text);
+      this.observeIds(region);
+      this.model.restore(region, this.nowMs, []);
     }
     for (const [key, value] of records) {
       if (!key.startsWith(RECORDS.operator)) continue;
@@ -271,6 +283,14 @@ export class Placement {
     return this.writes.take();
   }
 
+  /**
+   * Records of regions whose descriptors changed, at most so many; null where there is none any more. Nothing waits for them,
+   * but those of one call are to be written before those of the next.
+   */
+  takeDescriptors(limit: number): readonly DurableWrite[] {
+    return takeDescriptors(this.model, limit);
+  }
+
   /** A leader could not do the step; a permanent refusal ends the operator, another is tried again. */
   orderRefused(
     refusal: {
@@ -311,13 +331,30 @@ export class Placement {
     return this.running.list().map((operator) => operator.view());
   }
 
-  /** Oldest first, those behind `afterSequence`; the log keeps the latest `LIMITS.operatorLogEntries`. */
-  log(afterSequence = 0): readonly OperatorLogEntry[] {
-    return this.history.after(afterSequence);
+  /** One that runs, or how it ended. @throws ChangeRefused when neither is known */
+  operator(operatorId: number): { readonly view?: OperatorView; readonly end?: OperatorLogEntry } {
+    const running = this.running.find(operatorId);
+    if (running) return { view: running.view() };
+    const end = this.history.endOf(operatorId);
+    if (end) return { end };
+    throw new ChangeRefused(`no operator ${operatorId} runs, and the log does not say how one ended`);
+  }
+
+  /** Oldest first, the first `limit` of those behind `afterSequence`; the log keeps the latest `LIMITS.operatorLogEntries`. */
+  log(afterSequence = 0, limit: number = LIMITS.operatorLogEntries): readonly OperatorLogEntry[] {
+    return this.history.after(afterSequence, limit);
+  }
+
+  /** Oldest first, the latest `count`. */
+  lastLog(count: number): readonly OperatorLogEntry[] {
+    return this.history.last(count);
   }
 
   schedulers(): readonly SchedulerView[] {
-    return SCHEDULERS.map((name) => ({ name, pausedUntilMs: this.pausedUntilMs.get(name) ?? 0 }));
+    return SCHEDULERS.map((name) => {
+      const untilMs = this.pausedUntilMs.get(name) ?? 0;
+      return { name, pausedUntilMs: untilMs > this.nowMs ? untilMs : 0 };
+    });
   }
 
   /** For so long; Infinity: until it is resumed. @throws InvalidArgument for an unknown name or no duration */
@@ -347,11 +384,12 @@ export class Placement {
   /** @throws InvalidArgument naming the field; nothing is changed then */
   changeSettings(patch: Readonly<Record<string, unknown>>, nowMs: number): PlacementSettings {
     this.nowMs = nowMs;
-    const settings = changeSettings(this.model.settings, patch);
+    const before = this.model.settings;
+    const settings = changeSettings(before, patch);
     this.model.settings = settings;
     this.model.nodes.setSpreadBy(settings.spreadBy);
     this.writes.put(RECORDS.settings, () => settings);
-    this.record({ event: 'settings', text: JSON.stringify(patch) });
+    this.record({ event: 'settings', text: describeChange(before, patch) });
     return settings;
   }
 
@@ -365,7 +403,7 @@ export class Placement {
   }
 
   /** Ids that are in use, whoever gave them. */
-  private observeIds({ regionId, peers }: RegionReports['regions'][number]['region']): void {
+  private observeIds({ regionId, peers }: Region): void {
     let moved = this.ids.observe(regionId);
     for (const { peerId } of peers) moved = this.ids.observe(peerId) || moved;
     if (moved) this.keepIds();

@@ -9,12 +9,19 @@ export class RangeIndex {
   /** Never empty chunks, except that one remains when there is nothing. */
   private readonly chunks: number[][] = [[]];
   private readonly startOf: (slot: number) => string;
+  private count = 0;
 
   constructor(startOf: (slot: number) => string) {
     this.startOf = startOf;
   }
 
+  /** Regions in it. */
+  get size(): number {
+    return this.count;
+  }
+
   insert(slot: number): void {
+    this.count += 1;
     const start = this.startOf(slot);
     const at = this.chunkOf(start);
     const chunk = this.chunkAt(at);
@@ -24,6 +31,7 @@ export class RangeIndex {
   }
 
   remove(slot: number): void {
+    this.count -= 1;
     const [at, position] = this.locate(slot);
     const chunk = this.chunkAt(at);
     chunk.splice(position, 1);

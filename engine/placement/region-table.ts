@@ -80,10 +80,19 @@ export class RegionTable {
     this.slots.set(regionId, slot);
     this.regionId[slot] = regionId;
     this.leader[slot] = NO_NODE;
+    this.reportedMs[slot] = 0;
+    this.sizeBytes[slot] = 0;
+    this.reads[slot] = 0;
+    this.writes[slot] = 0;
     this.peerCount[slot] = 0;
     this.startKey[slot] = '';
     this.endKey[slot] = '';
     return slot;
+  }
+
+  /** Whether its leader has reported it to this leader of placement; if not, it is known from records only. */
+  isReported(slot: number): boolean {
+    return this.leader[slot] !== NO_NODE;
   }
 
   delete(slot: number): void {

@@ -2,6 +2,7 @@
 
 import { ChangeRefused, InvalidArgument, NodeIdInUse, NodeNotFound } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
+import { LABEL_PROMISE, areLabels } from './labels.ts';
 import { isAlive, type PlacementNode } from './node-table.ts';
 import type { Model } from './model.ts';
 import type { HeartbeatAnswer, JoinRequest, Labels, NodeHeartbeat } from './types.ts';
@@ -40,12 +41,15 @@ export class Roster {
     this.model.nodes.refreshState(node, this.model.settings, nowMs);
   }
 
-  /** Whether the node is new. @throws NodeIdInUse, InvalidArgument */
+  /** Whether the node is new. @throws NodeIdInUse, InvalidArgument; ChangeRefused when there are as many as there may be */
   join(request: JoinRequest, nowMs: number): boolean {
     checkJoin(request);
     const known = this.model.nodes.find(request.nodeId);
     if (known?.joined) this.checkIdentity(known, request.incarnation);
     const isNew = !known?.joined;
+    if (isNew && this.memberCount() >= LIMITS.nodesPerCluster) {
+      throw new ChangeRefused(`the cluster has ${LIMITS.nodesPerCluster} nodes, which is the most it may have`);
+    }
     const node = this.model.nodes.ensure(request.nodeId, nowMs);
     this.describe(node, request);
     this.heardOf(node, nowMs);
@@ -115,7 +119,7 @@ export class Roster {
           `node ${nodeId} has ${replicas} replicas, or had some just now: wait until they are gone`,
         );
       }
-    } else if (node.replicas.length > 0 || !this.model.isTiled()) {
+    } else if (node.replicas.length > 0 || !this.model.isReported()) {
       throw new ChangeRefused(
         node.replicas.length > 0
           ? `node ${nodeId} has ${node.replicas.length} replicas: they must be replaced first`
@@ -145,6 +149,10 @@ export class Roster {
   }
 
   // --- within ----------------------------------------------------------------------------------------------------------
+
+  private memberCount(): number {
+    return this.model.nodes.all.filter((node) => node.joined && node.membership !== 'removed').length;
+  }
 
   private member(nodeId: number): PlacementNode {
     const node = this.model.nodes.get(nodeId);
@@ -222,14 +230,5 @@ function checkJoin({ nodeId, incarnation, workers, labels }: JoinRequest): void 
   if (!Number.isInteger(workers) || workers < 1 || workers > LIMITS.workersPerNode) {
     refuse('workers', `a whole number from 1 to ${LIMITS.workersPerNode}`);
   }
-  const entries = typeof labels === 'object' && labels !== null ? Object.entries(labels) : undefined;
-  const fits = (text: unknown): boolean =>
-    typeof text === 'string' && text.length > 0 && text.length <= LIMITS.labelChars;
-  if (
-    !entries ||
-    entries.length > LIMITS.labelsPerNode ||
-    !entries.every(([name, value]) => fits(name) && fits(value))
-  ) {
-    refuse('labels', `at most ${LIMITS.labelsPerNode} names with values of 1 to ${LIMITS.labelChars} characters`);
-  }
+  if (!areLabels(labels)) refuse('labels', `at most ${LIMITS.labelsPerNode}, names and values of ${LABEL_PROMISE}`);
 }

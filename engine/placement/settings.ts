@@ -2,6 +2,7 @@
 
 import { InvalidArgument } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
+import { isLabelText } from './labels.ts';
 
 const MIB = 1024 * 1024;
 
@@ -20,7 +21,7 @@ export interface PlacementSettings {
   readonly splitLoadPerSecond: number;
   /** A region below this, and cold, is merged into a neighbour, if both together stay below half the split size. 0: none is. */
   readonly mergeSizeBytes: number;
-  /** With so many regions or fewer none is merged but by hand: they are there to keep the workers busy. */
+  /** With so many regions of user keys or fewer none is merged but by hand: a cluster that was begun with more keeps them. */
   readonly minimumRegions: number;
   /** A region is not merged within so long after a split or a change of its peers. */
   readonly mergeAfterMs: number;
@@ -61,9 +62,9 @@ export const DEFAULT_SETTINGS: PlacementSettings = {
   suspectAfterMs: 5_000,
   replaceAfterMs: 10 * 60_000,
   splitSizeBytes: 96 * MIB,
-  splitLoadPerSecond: 20_000,
+  splitLoadPerSecond: 5_000,
   mergeSizeBytes: 16 * MIB,
-  minimumRegions: 48,
+  minimumRegions: 1,
   mergeAfterMs: 10 * 60_000,
   coldPerSecond: 20,
   hotPerSecond: 500,
@@ -128,6 +129,7 @@ const BOUNDS: { readonly [K in Exclude<keyof PlacementSettings, 'spreadBy'>]: Bo
  * @throws InvalidArgument naming the field that is unknown, of the wrong type, out of its bounds, or contradicts another
  */
 export function changeSettings(from: PlacementSettings, patch: Readonly<Record<string, unknown>>): PlacementSettings {
+  if (Object.keys(patch).length === 0) throw new InvalidArgument('name at least one setting', { field: 'patch' });
   for (const [field, value] of Object.entries(patch)) {
     if (field === 'spreadBy') checkSpreadBy(value);
     else if (Object.hasOwn(BOUNDS, field)) checkNumber(field, value, BOUNDS[field as keyof typeof BOUNDS]);
@@ -154,13 +156,21 @@ export function changeSettings(from: PlacementSettings, patch: Readonly<Record<s
   return next;
 }
 
+/** What a patch changes, in words for the log. */
+export function describeChange(from: PlacementSettings, patch: Readonly<Record<string, unknown>>): string {
+  const shown = (value: unknown): string => (Array.isArray(value) ? `[${value.join(', ')}]` : String(value));
+  return Object.entries(patch)
+    .map(([name, value]) => `${name}: ${shown(value)} (was ${shown(from[name as keyof PlacementSettings])})`)
+    .join(', ');
+}
+
 function checkNumber(field: string, value: unknown, { min, max, whole }: Bounds): void {
   if (typeof value === 'number' && value >= min && value <= max && (!whole || Number.isInteger(value))) return;
   throw new InvalidArgument(`${field} must be a ${whole ? 'whole ' : ''}number from ${min} to ${max}`, { field });
 }
 
 function checkSpreadBy(value: unknown): void {
-  const isList = Array.isArray(value) && value.every((name) => typeof name === 'string' && name.length > 0);
+  const isList = Array.isArray(value) && value.every(isLabelText);
   if (isList && new Set(value).size === value.length && value.length <= LIMITS.spreadLabels) return;
   throw new InvalidArgument(`spreadBy must be a list of at most ${LIMITS.spreadLabels} different label names`, {
     field: 'spreadBy',

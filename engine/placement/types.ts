@@ -223,7 +223,7 @@ export type OperatorRequest =
 
 export interface SchedulerView {
   readonly name: SchedulerName;
-  /** Not later than now: it runs. */
+  /** 0: it runs. */
   readonly pausedUntilMs: number;
 }
 

@@ -20,9 +20,10 @@ import type { Entry } from '../raft/index.ts';
 import type { Store, WriteBatch } from '../store/port.ts';
 import { deleteSession, putApplied, putSession } from '../store/region-records.ts';
 import type { ChangeContext, ChangeOutcome, RegionChanges } from './changes.ts';
+import { missingFrom } from './deleted-ranges.ts';
 import type { TurnBatches } from './ports.ts';
 import type { RegionState } from './region-state.ts';
-import type { Session, SessionTable } from './sessions.ts';
+import type { Session, SessionTable, Standing } from './sessions.ts';
 
 /** What a command came to: calls that are not listed took effect and have nothing to say. */
 export type CommandOutcome = readonly mraft.ICallResult[] | MraftError;
@@ -207,14 +208,13 @@ export class Applier {
       const error = new StaleSequence('the session has declared this sequence answered', { field: 'seq' });
       return { position: call.position, error: toWireError(error) };
     }
+    if (call.kind === 'deleteRange') return this.#deleteRange(session, standing, call);
     if (standing === 'applied') {
       return call.kind === 'compareAndSwap' ? { position: call.position, swapped: true } : undefined;
     }
     if (standing === 'refused') return this.#refusedBefore(call);
     this.appliedCalls++;
     if (call.kind === 'compareAndSwap') return this.#compareAndSwap(session, call, batch);
-    // It can run into a full disk and be done again, so it is remembered only when it is done.
-    if (call.kind === 'deleteRange') this.#deleteRange(call);
     session?.markApplied(call.seq);
     switch (call.kind) {
       case 'put':
@@ -281,11 +281,26 @@ export class Applier {
 
   /**
    * A range delete is not part of a batch. It stands alone in its entry, and all that was applied before it has been
-   * written, so a crash behind it only means that it is done again.
+   * written, so a crash behind it only means that it is done again. It is cut along the regions under one sequence: of
+   * regions that were merged one may have done its part and another not, so what is done is what is left of it.
    */
-  #deleteRange(call: CommandCursor): void {
+  #deleteRange(session: Session | undefined, standing: Standing, call: CommandCursor): mraft.ICallResult | undefined {
     const end = call.value.length > 0 ? call.value.of(call.bytes) : this.#state.region.endKey;
-    this.#store.deleteRange(this.#state.column, call.key.of(call.bytes), end.length > 0 ? end : undefined);
+    const range = { start: Buffer.from(call.key.of(call.bytes)), end: Buffer.from(end) };
+    const done = standing === 'new' ? [] : session!.deletedBy(call.seq);
+    if (!done) {
+      const error = new StaleSequence('what was deleted under this sequence is forgotten', { field: 'seq' });
+      return { position: call.position, error: toWireError(error) };
+    }
+    const missing = missingFrom(done, range);
+    if (missing.length === 0) return undefined;
+    this.appliedCalls++;
+    for (const part of missing) {
+      this.#store.deleteRange(this.#state.column, part.start, part.end.length > 0 ? part.end : undefined);
+    }
+    // It can run into a full disk and be done again, so it is remembered only when it is done.
+    session?.markDeleted(call.seq, range);
+    return undefined;
   }
 }
 

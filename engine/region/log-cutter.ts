@@ -6,6 +6,7 @@ import type { RegionLog } from '../store/log-store.ts';
 import type { WriteBatch } from '../store/port.ts';
 import type { LogPosition } from '../store/region-records.ts';
 import { adminPayload } from './admin.ts';
+import { CatchUp } from './catch-up.ts';
 import { CompactionPace, compactionIndex, isWorthCompacting } from './compaction.ts';
 import type { RegionState } from './region-state.ts';
 
@@ -13,6 +14,7 @@ export class LogCutter {
   readonly #log: RegionLog;
   readonly #state: RegionState;
   readonly #pace = new CompactionPace();
+  readonly #catchUp = new CatchUp();
   /** The entry that asked last: another one follows it, when it is applied. */
   #asked: LogPosition = { index: 0, term: 0 };
   /** What the entries that are being applied say about the log. */
@@ -29,7 +31,7 @@ export class LogCutter {
     const log = { firstIndex, lastIndex, sizeBytes, appliedIndex };
     if (!isWorthCompacting(log) || this.#state.phase !== 'normal' || !this.#pace.isDue(log)) return;
     if (this.#asked.index > appliedIndex && this.#asked.term === raft.term) return;
-    const index = compactionIndex(log, raft.status().progress);
+    const index = compactionIndex(log, raft.status().progress, this.#catchUp);
     if (index === undefined) return;
     const command = { compactLog: { index, term: this.#log.term(index)! } };
     const result = raft.propose(adminPayload(this.#state.region.epoch, command), nowMs);

@@ -4,12 +4,13 @@
  * replica, stored with the data it guards, copied when the region splits and united when it is merged.
  *
  * A compare-and-swap that did not swap is remembered too: its caller may have heard so, and a second copy of the request
- * must not swap behind that answer.
+ * must not swap behind that answer. Of a range delete it is remembered which keys it deleted: its parts share a sequence.
  */
 
 import { encode, decode, mraft } from '../../rpc/wire/codec.ts';
 import { invariant } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
+import { boundsBytes, uniteRanges, type DeletedRange } from './deleted-ranges.ts';
 
 /** A session of the client library is 16 bytes that begin with its time of creation, so sessions can be ordered. */
 const ORDERED_SESSION_BYTES = 16;
@@ -25,6 +26,9 @@ export class Session {
   readonly #applied: number[];
   /** Those of them that were refused. */
   readonly #refused: Set<number>;
+  /** Of applied range deletes. Those that are forgotten (LIMITS.sessionDeletedBytes) are applied and not here. */
+  readonly #deleted = new Map<number, readonly DeletedRange[]>();
+  #deletedBytes = 0;
 
   constructor(
     readonly name: Buffer,
@@ -47,6 +51,7 @@ export class Session {
     if (keepFrom === 0) return;
     const forgotten = this.#applied.splice(0, keepFrom);
     if (this.#refused.size > 0) for (const seq of forgotten) this.#refused.delete(seq);
+    if (this.#deleted.size > 0) for (const seq of forgotten) this.#setDeleted(seq, undefined);
   }
 
   standing(seq: number): Standing {
@@ -67,6 +72,32 @@ export class Session {
     invariant(this.#applied.length <= LIMITS.sessionWindow, 'a session remembers no more than its window');
   }
 
+  /** What a range delete of this sequence has deleted; undefined: it was none, or that is forgotten. */
+  deletedBy(seq: number): readonly DeletedRange[] | undefined {
+    return this.#deleted.get(seq);
+  }
+
+  /** A range delete, or another part of one, took effect. The bytes of the range are kept. */
+  markDeleted(seq: number, range: DeletedRange): void {
+    if (this.standing(seq) === 'new') this.markApplied(seq);
+    this.#setDeleted(seq, uniteRanges([...(this.#deleted.get(seq) ?? []), range]));
+    this.#boundDeleted();
+  }
+
+  #setDeleted(seq: number, ranges: readonly DeletedRange[] | undefined): void {
+    this.#deletedBytes -= boundsBytes(this.#deleted.get(seq) ?? []);
+    this.#deleted.delete(seq);
+    if (!ranges) return;
+    this.#deleted.set(seq, ranges);
+    this.#deletedBytes += boundsBytes(ranges);
+  }
+
+  /** Whoever asks for a part of a forgotten one is told that it is not known. */
+  #boundDeleted(): void {
+    while (this.#deletedBytes > LIMITS.sessionDeletedBytes)
+      this.#setDeleted(Math.min(...this.#deleted.keys()), undefined);
+  }
+
   /** First position whose sequence is at or above `seq`. */
   #position(seq: number): number {
     const applied = this.#applied;
@@ -81,14 +112,23 @@ export class Session {
     return low;
   }
 
-  /** Takes in what another region decided for the same session: each call was decided by one of them, or by both alike. */
+  /**
+   * Takes in what another region decided for the same session: each call was decided by one of them, or by both alike, but
+   * for range deletes, of which each may have done a part.
+   */
   unite(other: Session): void {
     this.raiseFloor(other.floor);
     for (const seq of other.#applied) {
-      if (this.standing(seq) !== 'new') continue;
-      if (other.#refused.has(seq)) this.markRefused(seq);
-      else this.markApplied(seq);
+      const standing = this.standing(seq);
+      if (standing === 'stale') continue;
+      const ours = this.#deleted.get(seq);
+      const theirs = other.#deleted.get(seq);
+      if (standing === 'new' && other.#refused.has(seq)) this.markRefused(seq);
+      else if (standing === 'new') this.markApplied(seq);
+      if (standing === 'new') this.#setDeleted(seq, theirs);
+      else this.#setDeleted(seq, ours && theirs && uniteRanges([...ours, ...theirs]));
     }
+    this.#boundDeleted();
   }
 
   encode(lastIndex = this.lastIndex): Uint8Array {
@@ -101,13 +141,19 @@ export class Session {
             this.#applied.filter((seq) => this.#refused.has(seq)),
             floor,
           );
-    return encode(mraft.SessionRecord, { floor, lastIndex, applied, refused });
+    const deleted = [...this.#deleted]
+      .sort(([a], [b]) => a - b)
+      .map(([seq, ranges]) => ({ seq, bounds: ranges.flatMap(({ start, end }) => [start, end]) }));
+    return encode(mraft.SessionRecord, { floor, lastIndex, applied, refused, deleted });
   }
 
   static decode(name: Buffer, bytes: Uint8Array): Session {
     const record = decode(mraft.SessionRecord, bytes);
     const { floor, lastIndex } = record;
-    return new Session(name, floor, lastIndex, fromSteps(record.applied, floor), fromSteps(record.refused, floor));
+    const { applied, refused } = record;
+    const session = new Session(name, floor, lastIndex, fromSteps(applied, floor), fromSteps(refused, floor));
+    for (const { seq, bounds } of record.deleted) session.#setDeleted(seq ?? 0, fromBounds(bounds ?? []));
+    return session;
   }
 }
 
@@ -124,6 +170,15 @@ function stepsOf(numbers: readonly number[], from: number): number[] {
 function fromSteps(steps: readonly number[], from: number): number[] {
   let number = from;
   return steps.map((step) => (number += step));
+}
+
+/** In memory of their own. */
+function fromBounds(bounds: readonly Uint8Array[]): DeletedRange[] {
+  const ranges: DeletedRange[] = [];
+  for (let at = 0; at + 1 < bounds.length; at += 2) {
+    ranges.push({ start: Buffer.from(bounds[at]!), end: Buffer.from(bounds[at + 1]!) });
+  }
+  return ranges;
 }
 
 /** What `SessionTable.commit` wants written or removed. */

@@ -45,9 +45,9 @@ export type WorkerControlClient = {
   [K in keyof WorkerControl]: (...args: Parameters<WorkerControl[K]>) => Promise<Awaited<ReturnType<WorkerControl[K]>>>;
 };
 
-const CONTROL_TIMEOUT_MS = 5_000;
+export const CONTROL_TIMEOUT_MS = 5_000;
 /** Changes of a region wait for its quorum. */
-const CHANGE_TIMEOUT_MS = 15_000;
+export const CHANGE_TIMEOUT_MS = 15_000;
 
 interface ThrownOverComlink {
   readonly value: unknown;

@@ -1,6 +1,10 @@
 /**
  * The workers of a node: the only import of piscina. Each worker is one task that does not end, in a thread of its own;
- * a thread that dies is replaced by Piscina, its task is started again here, and the other workers do not notice.
+ * a thread that dies is replaced by a new one that is given the task again, and the other workers do not notice.
+ *
+ * Each start has a Piscina of its own, with one thread, whose exit is watched here from its first moment: a pool of several
+ * gives up replacing threads when one dies before it is ready, and forgets the task that it was to have. Nobody ends a thread
+ * that has begun its task, because it may be inside RocksDB; only `stop` does, when a worker does not end by itself.
  */
 
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
@@ -28,6 +32,8 @@ export interface PoolOptions {
   readonly onServing: () => void;
   /** A worker's thread died and is started again after `delayMs`. */
   readonly onCrash: (worker: number, error: MraftError, delayMs: number) => void;
+  /** Default: LIMITS.workerStartMs. */
+  readonly startTimeoutMs?: number;
 }
 
 interface Seat {
@@ -35,8 +41,12 @@ interface Seat {
   dataPort: MessagePort | undefined;
   controlPort: MessagePort | undefined;
   control: WorkerControlClient | undefined;
+  /** Of the latest start. */
+  piscina: Piscina<WorkerTask, void> | undefined;
   /** Ends when the worker's task has. */
   running: Promise<void>;
+  /** The thread runs its task. */
+  started: boolean;
   serving: boolean;
   crashes: number;
   startedMs: number;
@@ -78,7 +88,6 @@ export class JobPool {
 
 export class WorkerPool {
   readonly #options: PoolOptions;
-  readonly #piscina: Piscina<WorkerTask, void>;
   readonly #seats: Seat[] = [];
   readonly #slots: SlotTable;
   readonly #moves: SlotMoves;
@@ -91,22 +100,15 @@ export class WorkerPool {
     const { workers } = options.config;
     this.#slots = new SlotTable(workers);
     this.#moves = new SlotMoves(this.#slots, { workers, post: (worker, message) => this.post(worker, message) });
-    this.#piscina = new Piscina({
-      filename: new URL('./worker.js', import.meta.url).href,
-      minThreads: workers,
-      maxThreads: workers,
-      concurrentTasksPerWorker: 1,
-      idleTimeout: Infinity,
-      recordTiming: false,
-      atomics: 'disabled',
-    });
     for (let worker = 0; worker < workers; worker++) {
       this.#seats.push({
         worker,
         dataPort: undefined,
         controlPort: undefined,
         control: undefined,
+        piscina: undefined,
         running: Promise.resolve(),
+        started: false,
         serving: false,
         crashes: 0,
         startedMs: 0,
@@ -149,14 +151,35 @@ export class WorkerPool {
       dataPort: data.port2,
       controlPort: control.port2,
     };
-    seat.running = this.#piscina
-      .run(task, { transferList: [data.port2, control.port2] })
-      .then(() => undefined)
-      .catch((error: unknown) => this.#onExit(seat, asMraftError(error)));
+    const piscina = newPiscina();
+    const done = piscina.run(task, { transferList: [data.port2, control.port2] });
+    const thread = piscina.threads[0]!;
+    const exited = new Promise<MraftError>((resolve) => {
+      thread.once('exit', () => resolve(new Unavailable(`the thread of worker ${seat.worker} has ended`)));
+    });
+    seat.piscina = piscina;
+    seat.running = Promise.race([done, exited.then((error) => Promise.reject(error))]).catch((error: unknown) =>
+      this.#onExit(seat, asMraftError(error), exited),
+    );
+    this.#watchStart(seat, piscina);
+  }
+
+  /** A thread that does not come to its task has nothing open: it is ended, and its end is noticed like any other. */
+  #watchStart(seat: Seat, piscina: Piscina<WorkerTask, void>): void {
+    const timeoutMs = this.#options.startTimeoutMs ?? LIMITS.workerStartMs;
+    seat.started = false;
+    const end = (): void => {
+      if (seat.piscina === piscina && !seat.started) void piscina.destroy();
+    };
+    // When this thread was held up, what the other one said meanwhile is heard first.
+    setTimeout(() => setImmediate(end), timeoutMs).unref();
   }
 
   #onMessage(seat: Seat, message: FromWorker): void {
     switch (message.kind) {
+      case 'started':
+        seat.started = true;
+        return;
       case 'serving':
         seat.serving = true;
         this.#wakeServing();
@@ -198,7 +221,9 @@ export class WorkerPool {
     });
   }
 
-  #onExit(seat: Seat, error: MraftError): void {
+  /** The task has ended, as it never should; its thread ends, and only then does another have its regions. */
+  #onExit(seat: Seat, error: MraftError, exited: Promise<unknown>): void {
+    void seat.piscina?.destroy();
     seat.serving = false;
     seat.dataPort?.close();
     seat.controlPort?.close();
@@ -211,9 +236,7 @@ export class WorkerPool {
     seat.crashes++;
     this.#restarts++;
     this.#options.onCrash(seat.worker, error, delayMs);
-    setTimeout(() => {
-      if (!this.#stopping) this.#launch(seat);
-    }, delayMs);
+    void exited.then(() => setTimeout(() => this.#stopping || this.#launch(seat), delayMs));
   }
 
   /** Hands data to a worker; false while it is being started again. */
@@ -255,10 +278,26 @@ export class WorkerPool {
       Promise.all(this.#seats.map((seat) => seat.running)),
       new Promise((resolve) => setTimeout(resolve, STOP_TIMEOUT_MS).unref()),
     ]);
-    await this.#piscina.destroy();
+    await Promise.all(this.#seats.map(async (seat) => seat.piscina?.destroy()));
     for (const seat of this.#seats) {
       seat.dataPort?.close();
       seat.controlPort?.close();
     }
   }
+}
+
+/** For one start of one worker. */
+function newPiscina(): Piscina<WorkerTask, void> {
+  const piscina = new Piscina<WorkerTask, void>({
+    filename: new URL('./worker.js', import.meta.url).href,
+    minThreads: 0,
+    maxThreads: 1,
+    concurrentTasksPerWorker: 1,
+    idleTimeout: Infinity,
+    recordTiming: false,
+    atomics: 'disabled',
+  });
+  // What ends a thread is told by its task, or by its exit.
+  piscina.on('error', () => {});
+  return piscina;
 }

@@ -43,6 +43,8 @@ export type ToWorker =
   | { readonly kind: 'absorbed'; readonly regionId: number; readonly successor: Region };
 
 export type FromWorker =
+  /** The thread runs its task; what it opens and whom it waits for may take long. */
+  | { readonly kind: 'started' }
   | { readonly kind: 'serving' }
   /** `regions` undefined: the worker cannot let go of the slot now. */
   | { readonly kind: 'slotReleased'; readonly slot: number; readonly regions: readonly ReleasedRegion[] | undefined }

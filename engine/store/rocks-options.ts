@@ -1,6 +1,5 @@
 /**
- * How each column family is tuned, and why. The figures behind the choices are in README.md; `bench/store-options.ts`
- * measures them again. Sizes are bytes.
+ * How each column family is tuned, and why. The figures behind the choices are in README.md. Sizes are bytes.
  *
  * What the binding does with them: `compaction` sets a memtable to a quarter of `memtableMemoryBudget`, flushes two at a
  * time and allows six; without it a memtable has 64 MiB and there are two. `compaction: 'level'` turns zstd on from level

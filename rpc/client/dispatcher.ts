@@ -213,7 +213,6 @@ export class Dispatcher implements CallOutcomes {
     if (call.operation.kind !== 'deleteRange') return undefined;
     const { start, end } = call.operation;
     const route = this.router.find(start);
-    if (route !== undefined) this.#keepSequenceApart(call, route);
     if (route === undefined || route.endKey.length === 0 || compareKeys(end, route.endKey) <= 0) return route;
     call.operation = { kind: 'deleteRange', start, end: route.endKey };
     const operation = { kind: 'deleteRange', start: route.endKey, end } as const;
@@ -221,12 +220,10 @@ export class Dispatcher implements CallOutcomes {
     piece.gather = call.gather;
     call.gather!.open++;
     if (call.seq !== 0) {
-      // It was sent before: both regions have inherited what the one they came from remembers of this sequence.
+      // It was sent before. The regions remember which keys were deleted under the sequence, whoever they come from.
       call.sharedSequence ??= { open: 1 };
       call.sharedSequence.open++;
-      call.sharedVersion ||= route.epoch.version;
       piece.sharedSequence = call.sharedSequence;
-      piece.sharedVersion = call.sharedVersion;
       piece.session = call.session;
       piece.seq = call.seq;
       piece.sends = call.sends;
@@ -234,20 +231,6 @@ export class Dispatcher implements CallOutcomes {
     this.#admitPiece(piece, call);
     this.redispatch(piece);
     return route;
-  }
-
-  /**
-   * A region that changed since the call was cut may have been merged with the one that another piece went to: it would
-   * take that piece's sequence for this one's, and delete nothing. A sequence of its own does it, at worst once more than
-   * needed, and before the call ends. A user's own sequence is all there is.
-   */
-  #keepSequenceApart(call: WriteCall, route: Route): void {
-    if (call.sharedSequence === undefined || call.session!.foreign) return;
-    if (call.sharedVersion === route.epoch.version) return;
-    this.#settleSequence(call);
-    call.sharedSequence = undefined;
-    call.session = undefined;
-    call.seq = 0;
   }
 
   /** Undefined, and the call is ended in favour of its pieces, where its keys lie in several regions. */

@@ -58,8 +58,6 @@ export class WriteCall extends CallBase {
   seq = 0;
   session: Session | undefined = undefined;
   sharedSequence: SharedSequence | undefined = undefined;
-  /** Version of the regions when it was cut: in them the sequence is nobody else's. */
-  sharedVersion = 0;
   /** Of a deleteRange. */
   gather: Gather<undefined> | undefined = undefined;
   resolve!: (result: unknown) => void;

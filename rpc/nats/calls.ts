@@ -4,29 +4,13 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import {
-  DeadlineExceeded,
-  MalformedRequest,
-  Unavailable,
-  asMraftError,
-  errorFromCode,
-  type ErrorDetails,
-} from '../wire/errors.ts';
+import { DeadlineExceeded, InvalidArgument, Unavailable } from '../wire/errors.ts';
+import { answerTo, failureText, readAnswer, type Answerer } from './answers.ts';
 import type { Link, LinkSubscription } from './link.ts';
-
-/** Answers one question; what it throws is answered by its code. */
-export type Answerer = (question: unknown) => unknown;
 
 interface OpenQuestion {
   resolve(answer: unknown): void;
   reject(error: Error): void;
-}
-
-interface WireFailure {
-  readonly code: string;
-  readonly message: string;
-  readonly retryable: boolean;
-  readonly details?: ErrorDetails;
 }
 
 const NO_RESPONDERS = 503;
@@ -68,7 +52,7 @@ export class Calls implements CallPort {
           timeoutMs,
         );
         const sent = this.#link.publish(subject, Buffer.from(JSON.stringify(question)), `${this.#inbox}.${id}`);
-        if (!sent) reject(new Unavailable('there is no connection to the broker'));
+        if (!sent) reject(new Unavailable('the broker is not connected, or takes no message that large'));
       });
     } finally {
       clearTimeout(timer);
@@ -81,12 +65,9 @@ export class Calls implements CallPort {
     if (!question) return;
     if (status === NO_RESPONDERS) return question.reject(new Unavailable('nobody answers there'));
     try {
-      const answer = JSON.parse(Buffer.from(data).toString()) as { error?: WireFailure; answer?: unknown };
-      if (answer.error === undefined) return question.resolve(answer.answer);
-      const { code, message, details } = answer.error;
-      question.reject(errorFromCode(String(code), String(message), typeof details === 'object' ? details : {}));
-    } catch (cause) {
-      question.reject(new MalformedRequest('the answer is no JSON', { cause }));
+      question.resolve(readAnswer(Buffer.from(data).toString()));
+    } catch (error) {
+      question.reject(error as Error);
     }
   }
 
@@ -94,43 +75,22 @@ export class Calls implements CallPort {
   serve(subject: string, answer: Answerer): LinkSubscription {
     const subscription = this.#link.subscribe(subject, (data, _subject, replyTo) => {
       const text = Buffer.from(data).toString();
-      void Promise.resolve()
-        .then(() => answer(parseQuestion(text)))
-        .then(
-          (result) => this.#reply(replyTo, { answer: result ?? null }),
-          (thrown: unknown) => this.#reply(replyTo, { error: wireFailure(thrown) }),
-        );
+      void answerTo(text, answer).then((reply) => this.#reply(replyTo, reply));
     });
     this.#subscriptions.push(subscription);
     return subscription;
   }
 
-  #reply(replyTo: string | undefined, body: object): void {
-    if (replyTo !== undefined) this.#link.publish(replyTo, Buffer.from(JSON.stringify(body)));
+  #reply(replyTo: string | undefined, text: string): void {
+    if (replyTo === undefined) return;
+    const bytes = Buffer.from(text);
+    if (bytes.length <= this.#link.maxPayloadBytes) this.#link.publish(replyTo, bytes);
+    // Silence would say that nobody is there.
+    else this.#reply(replyTo, failureText(new InvalidArgument(`the answer takes ${bytes.length} bytes`)));
   }
 
   close(): void {
     for (const subscription of this.#subscriptions) subscription.close();
     for (const question of this.#open.values()) question.reject(new Unavailable('the node is stopping'));
   }
-}
-
-function parseQuestion(text: string): unknown {
-  if (text === '') return {};
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new MalformedRequest(`the question is no JSON: ${(cause as Error).message}`, { cause });
-  }
-}
-
-function wireFailure(thrown: unknown): WireFailure {
-  const { code, message, retryable, details } = asMraftError(thrown);
-  const { field, regionId, leaderNodeId } = details;
-  const told: ErrorDetails = {
-    ...(field === undefined ? {} : { field }),
-    ...(regionId === undefined ? {} : { regionId }),
-    ...(leaderNodeId === undefined ? {} : { leaderNodeId }),
-  };
-  return { code, message, retryable, details: told };
 }

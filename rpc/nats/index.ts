@@ -13,4 +13,5 @@ export {
   type ServiceOptions,
   type ServiceRequest,
 } from './link.ts';
-export { Calls, type Answerer, type CallPort } from './calls.ts';
+export type { Answerer } from './answers.ts';
+export { Calls, type CallPort } from './calls.ts';

@@ -62,6 +62,8 @@ export const LIMITS = {
   regionReadIndexAskers: 1024,
   /** Regions of one node. */
   regionsPerNode: 100_000,
+  /** How long a worker's thread may take to begin its task, on a machine that is full; then another one is tried. */
+  workerStartMs: 30_000,
   /** Workers of one node. */
   workersPerNode: 64,
   /** Longest name of a cluster. */
@@ -71,8 +73,6 @@ export const LIMITS = {
   /** Bounds of the election time-out: below, timers and fsyncs alone cost leaders; above, nobody waits for a new one. */
   shortestElectionTimeoutMs: 20,
   longestElectionTimeoutMs: 60_000,
-  /** Labels of one node. */
-  nodeLabels: 16,
   /** Nodes and peers that are remembered for counting and for boot epochs. */
   nodesPerCluster: 1024,
 
@@ -110,6 +110,9 @@ export const LIMITS = {
   /** A log that is longer is cut also where a peer lacks the entries: that one gets a snapshot. */
   logForceEntries: 16_384,
   logForceBytes: 16 * MIB,
+  /** A log is let grow up to this for a peer that has got a snapshot and catches up. */
+  logCatchUpEntries: 1_000_000,
+  logCatchUpBytes: 512 * MIB,
   /** Largest payload of one entry; commands of several requests share an entry up to it. */
   entryBytes: 640 * KIB,
 
@@ -175,6 +178,8 @@ export const LIMITS = {
   sessionsPerRegion: 1024,
   /** How far a session's sequence may run ahead of its lowest unanswered call. */
   sessionWindow: 65_536,
+  /** Bounds of the ranges that one session's range deletes were of, in one region; the oldest are forgotten first. */
+  sessionDeletedBytes: 64 * KIB,
 
   // --- a client ---------------------------------------------------------------------------------------------------
   /** Calls that one client may have begun and not ended. */
@@ -211,6 +216,15 @@ export const LIMITS = {
   placementStartsPerRound: 1_024,
   /** Entries that the operator log keeps. */
   operatorLogEntries: 4_096,
+  /** Entries of one answer about regions, operators or their log, and bytes of its lists; more come in further pages. */
+  placementListEntries: 1_000,
+  placementListBytes: 384 * KIB,
+  /** Descriptors that one round keeps durably, and bytes of one write of them. */
+  keptDescriptors: 1_024,
+  keptDescriptorBytes: 384 * KIB,
+  /** Regions that one message of a node reports, and bytes of it. */
+  reportedRegions: 256,
+  reportBytes: 512 * KIB,
   /** Regions that one round looks over, whether or not something is known to be wrong with them. */
   patrolledRegions: 4_096,
   /** Entries of one node's gossip, and bytes of one message of it. */
@@ -233,8 +247,8 @@ export const DEFAULTS = {
   hibernateAfterMs: 5_000,
   /** Each region is checked for differences between its replicas so often. */
   consistencyCheckMs: 60 * 60_000,
-  /** Regions at bootstrap. */
-  regions: 48,
+  /** Regions of user keys at bootstrap: there will be more where there is data or traffic. */
+  regions: 1,
   /** What one node sends of snapshots, at most, in a second. */
   snapshotBytesPerSecond: 64 * MIB,
   /** See bench/README.md for what it costs and saves. */

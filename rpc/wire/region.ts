@@ -52,6 +52,15 @@ export function compareKeys(a: Uint8Array, b: Uint8Array): number {
   return Buffer.compare(a, b);
 }
 
+/** Printable ASCII as it is, other bytes as \xNN; unambiguous, because a backslash is one of the others. */
+export function showKey(key: Uint8Array): string {
+  return Array.from(key, (byte) =>
+    byte >= 0x20 && byte < 0x7f && byte !== 0x5c
+      ? String.fromCharCode(byte)
+      : `\\x${byte.toString(16).padStart(2, '0')}`,
+  ).join('');
+}
+
 export function containsKey(region: Pick<Region, 'startKey' | 'endKey'>, key: Uint8Array): boolean {
   return compareKeys(key, region.startKey) >= 0 && (region.endKey.length === 0 || compareKeys(key, region.endKey) < 0);
 }

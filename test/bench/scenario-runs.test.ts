@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { fileURLToPath } from 'node:url';
 
 import type { ScaleReport } from '../../bench/scenarios/scale.ts';
+import type { SnapshotReport } from '../../bench/scenarios/snapshot.ts';
 import type { SplitReport } from '../../bench/scenarios/split.ts';
 import { assert, eventually, note, suite } from '../harness.ts';
 
@@ -52,20 +53,36 @@ test('split: regions are split between puts, and the key space is tiled afterwar
 
 test('scale: a node joins and leaves, leaders even out, nothing that was acknowledged is lost', async () => {
   const report = await reportOf<ScaleReport>(
-    'scale --steps 1,2,1 --regions 4 --records 300 --rate 100 --deadline-ms 10000 --warmup 0.2 --observe 3',
+    'scale --steps 1,2,1 --regions 4 --records 300 --rate 100 --deadline-ms 10000 --warmup 0.2 --observe 3 --rounds 1',
   );
-  note(`scale: even ${report.changes.map(({ evenness }) => `${evenness.sinceMs} ms`).join(', ')} after each change`);
+  const [round] = report.rounds;
+  if (!round) throw new Error('there is no round');
+  note(`scale: even ${round.changes.map(({ evenness }) => `${evenness.sinceMs} ms`).join(', ')} after each change`);
   assert.equal(
-    report.changes.map(({ from, to, nodes }) => [from, to, nodes]),
+    round.changes.map(({ from, to, nodes }) => [from, to, nodes]),
     [
       [1, 2, [2]],
       [2, 1, [2]],
     ],
   );
+  assert.equal(round.errors, {});
+  assert.is(report.isSound, true, round.examples.join('; '));
+  assert.is(round.verified, 300);
+  assert.ok(round.acknowledgedWrites > 300);
+});
+
+test('snapshot: snapshots and plain copies hold the same keys, and callers put on while one is under way', async () => {
+  const report = await reportOf<SnapshotReport>(
+    'snapshot --megabytes 4 --rounds 1 -c 16 --timeout-ms 10000 --warmup 0.2 --duration 1',
+  );
+  const [speed] = report.speed;
+  note(`snapshot: ${speed?.snapshotBytesPerSecond.toFixed(0)} B/s, plain copy ${speed?.copyBytesPerSecond.toFixed(0)}`);
+  assert.ok((speed?.transferMs ?? 0) > 0 && (speed?.copyMs ?? 0) > 0);
+  const [quiet, snapshot] = report.windows;
+  assert.ok((quiet?.calls ?? 0) > 0 && (snapshot?.calls ?? 0) > 0);
+  assert.ok((snapshot?.snapshots?.begun ?? 0) > 0);
+  assert.ok((snapshot?.snapshots?.underWay ?? 0) > 0, 'some of the window had a snapshot under way');
   assert.equal(report.errors, {});
-  assert.is(report.isSound, true, report.examples.join('; '));
-  assert.is(report.verified, 300);
-  assert.ok(report.acknowledgedWrites > 300);
 });
 
 test('Ctrl-C in the middle stops every process and removes the data', async () => {

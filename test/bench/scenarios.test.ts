@@ -1,11 +1,19 @@
 /** What the scenarios' verdicts rest on: tiled key spaces, even leaders, what was written, windows of a load that goes on. */
 
 import { isEven, judgeSample, summariseEvenness, type LeaderSample } from '../../bench/scenarios/evenness.ts';
+import {
+  parseInstalledSnapshots,
+  shareUnderWay,
+  type InstalledSnapshot,
+} from '../../bench/scenarios/installed-snapshots.ts';
+import { evenAfterMs, type ScaleRound } from '../../bench/scenarios/scale.ts';
 import { middleOf, SplitPlan } from '../../bench/scenarios/split-plan.ts';
 import { SteadyLoad } from '../../bench/scenarios/steady-load.ts';
 import { checkTiling, type TiledRegion } from '../../bench/scenarios/tiling.ts';
-import { ratioOfMedians, verdict } from '../../bench/scenarios/verdict.ts';
+import { medianOf, ratioOfMedians, verdict } from '../../bench/scenarios/verdict.ts';
 import { Versions, type PlannedWrite } from '../../bench/scenarios/versions.ts';
+import { judge } from '../../bench/placement/judge.ts';
+import type { PhaseReport } from '../../bench/placement/simulation.ts';
 import { Random } from '../../bench/random.ts';
 import { assert, suite } from '../harness.ts';
 
@@ -85,6 +93,45 @@ even('leaders that end uneven have no time since when they are even', () => {
   ];
   assert.is(summariseEvenness(samples).sinceMs, undefined);
   assert.is(summariseEvenness(samples).firstMs, 0);
+});
+
+function roundEvenSince(round: number, sinceMs: readonly (number | undefined)[]): ScaleRound {
+  return { round, changes: sinceMs.map((ms) => ({ evenness: { sinceMs: ms } })) } as unknown as ScaleRound;
+}
+
+even('of three rounds the median counts, and a round that ends uneven is the slowest', () => {
+  const rounds = [
+    [9_000, 70_000],
+    [undefined, 12_000],
+    [8_000, undefined],
+  ].map((ms, at) => roundEvenSince(at + 1, ms));
+  assert.is(evenAfterMs(rounds, 0), 9_000);
+  assert.is(evenAfterMs(rounds, 1), 70_000);
+  assert.is(evenAfterMs([...rounds, roundEvenSince(4, [1, undefined])].slice(1), 1), undefined);
+});
+
+const snapshots = suite('snapshots that a node installed');
+
+function installed(installedAtMs: number, transferMs: number, installMs: number): InstalledSnapshot {
+  return { regionId: 2, sizeBytes: 1, transferMs, installMs, installedAtMs };
+}
+
+snapshots('are read from its log, but not from a line that is still being written', () => {
+  const line = (regionId: number, msg: string): string =>
+    JSON.stringify({ time: 9, regionId, sizeBytes: 7, transferMs: 5, installMs: 2, msg });
+  const done = 'a snapshot was installed';
+  const log = `not JSON\n${line(2, done)}\n${line(3, 'something else')}\n${line(4, `${done}, they say`)}\n${line(5, done)}`;
+  assert.equal(parseInstalledSnapshots(log), [
+    { regionId: 2, sizeBytes: 7, transferMs: 5, installMs: 2, installedAtMs: 9 },
+  ]);
+});
+
+snapshots('count for the part of a window in which they were under way, and for no more', () => {
+  assert.is(shareUnderWay([], 1000, 2000), 0);
+  assert.is(shareUnderWay([installed(1500, 200, 100)], 1000, 2000), 0.3);
+  assert.is(shareUnderWay([installed(1100, 900, 100), installed(2500, 400, 400)], 1000, 2000), 0.4);
+  assert.is(shareUnderWay([installed(3000, 2500, 400)], 1000, 2000), 1);
+  assert.is(shareUnderWay([installed(900, 100, 100), installed(3000, 900, 50)], 1000, 2000), 0);
 });
 
 const splits = suite('the next split');
@@ -220,9 +267,28 @@ verdicts('the ratio is that of the medians, not the median of the ratios', () =>
   assert.is(ratioOfMedians([1], [0]), undefined);
 });
 
+verdicts('windows of one kind are held apart from those of another', () => {
+  const windows = [1, 9, 3, 7, 2, 8].map((figure, at) => ({ kind: at % 2 === 0 ? 'quiet' : 'busy', figure }));
+  const of = (kind: string): number | undefined => medianOf(windows, kind, ({ figure }) => figure);
+  assert.equal([of('quiet'), of('busy'), of('neither')], [2, 8, undefined]);
+});
+
 verdicts('a figure that is missing meets nothing, one on its bound does', () => {
   assert.is(verdict('m', undefined, { atMost: 3 }).met, false);
   assert.is(verdict('m', 3, { atMost: 3 }).met, true);
   assert.is(verdict('m', 3.01, { atMost: 3 }).met, false);
   assert.is(verdict('m', 0.79, { atLeast: 0.8 }).met, false);
 });
+
+verdicts(
+  'placement that comes to rest has failed all the same where a region lacks a replica, or shares a zone',
+  () => {
+    const phase = (converged: boolean, incomplete: number, sharingZone: number): PhaseReport => {
+      return { converged, balance: { incomplete, sharingZone } } as unknown as PhaseReport;
+    };
+    const met = (zones: number, ...phases: PhaseReport[]): boolean[] => judge({ zones }, phases).map((one) => one.met);
+    assert.equal(met(5, phase(true, 0, 0), phase(true, 0, 0)), [true, true, true]);
+    assert.equal(met(5, phase(true, 0, 0), phase(false, 1, 2)), [false, false, false]);
+    assert.equal(met(3, phase(true, 0, 7)), [true, true], 'two zones are left for three replicas');
+  },
+);

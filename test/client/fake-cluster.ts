@@ -24,8 +24,16 @@ export interface FakeRegion extends Region {
   sessions: Map<string, FakeSession>;
 }
 
+interface DeletedKeys {
+  readonly start: Buffer;
+  /** Empty: all that follows. */
+  readonly end: Buffer;
+}
+
 interface FakeSession {
   floor: number;
+  /** What range deletes have deleted. */
+  deleted: (DeletedKeys & { readonly seq: number })[];
   applied: Map<number, mraft.ICallResult | undefined>;
 }
 
@@ -93,7 +101,8 @@ export class FakeCluster implements ClientTransport {
     this.regions[index] = { ...parent, endKey: Buffer.from(at), epoch: { version, confVersion: 1 } };
     const child = this.addRegion(childId, at, Buffer.from(parent.endKey).toString(), parent.leaderNodeId, version);
     for (const [session, known] of parent.sessions) {
-      child.sessions.set(session, { floor: known.floor, applied: new Map(known.applied) });
+      const applied = new Map(known.applied);
+      child.sessions.set(session, { floor: known.floor, applied, deleted: [...known.deleted] });
     }
   }
 
@@ -115,6 +124,7 @@ export class FakeCluster implements ClientTransport {
       else {
         own.floor = Math.max(own.floor, known.floor);
         for (const [seq, result] of known.applied) own.applied.set(seq, result);
+        own.deleted.push(...known.deleted);
       }
     }
     this.regions.splice(this.regions.indexOf(target), 1, merged);
@@ -221,14 +231,14 @@ export class FakeCluster implements ClientTransport {
     const cursor = new CommandCursor(bytes);
     const name = cursor.session.toString('hex');
     let session = region.sessions.get(name);
-    if (session === undefined) region.sessions.set(name, (session = { floor: 0, applied: new Map() }));
+    if (session === undefined) region.sessions.set(name, (session = { floor: 0, applied: new Map(), deleted: [] }));
     const results: mraft.ICallResult[] = [];
     while (cursor.next()) {
       let result: mraft.ICallResult | undefined;
-      if (session.applied.has(cursor.seq)) result = session.applied.get(cursor.seq);
+      if (session.applied.has(cursor.seq) && cursor.kind !== 'deleteRange') result = session.applied.get(cursor.seq);
       else if (cursor.seq < session.floor) result = { error: toWireError(new StaleSequence('a late duplicate')) };
       else {
-        result = this.#apply(region, cursor);
+        result = this.#apply(region, cursor, session);
         session.applied.set(cursor.seq, result);
       }
       if (result) results.push({ ...result, position: cursor.position });
@@ -238,7 +248,7 @@ export class FakeCluster implements ClientTransport {
     return { results };
   }
 
-  #apply(region: FakeRegion, cursor: CommandCursor): mraft.ICallResult | undefined {
+  #apply(region: FakeRegion, cursor: CommandCursor, session: FakeSession): mraft.ICallResult | undefined {
     const key = cursor.kind === 'batch' ? Buffer.alloc(0) : cursor.key.of(cursor.bytes);
     switch (cursor.kind) {
       case 'put':
@@ -264,12 +274,12 @@ export class FakeCluster implements ClientTransport {
         return undefined;
       case 'deleteRange': {
         if (key.length === 0) throw new KeyEmpty('a range starts at a key of at least one byte');
-        const end = cursor.value.of(cursor.bytes);
+        const range = { seq: cursor.seq, start: Buffer.from(key), end: Buffer.from(cursor.value.of(cursor.bytes)) };
+        const done = session.deleted.filter((one) => one.seq === cursor.seq);
         for (const stored of this.#sorted()) {
-          if (compareKeys(stored, key) >= 0 && (end.length === 0 || compareKeys(stored, end) < 0)) {
-            this.#set(region, stored, undefined);
-          }
+          if (liesIn(range, stored) && !done.some((one) => liesIn(one, stored))) this.#set(region, stored, undefined);
         }
+        session.deleted.push(range);
         return undefined;
       }
     }
@@ -310,6 +320,10 @@ export class FakeCluster implements ClientTransport {
   #sorted(): Buffer[] {
     return [...this.data.keys()].map((hex) => Buffer.from(hex, 'hex')).sort(compareKeys);
   }
+}
+
+function liesIn({ start, end }: DeletedKeys, key: Buffer): boolean {
+  return compareKeys(key, start) >= 0 && (end.length === 0 || compareKeys(key, end) < 0);
 }
 
 /** The session's expiry, as a region says it. */

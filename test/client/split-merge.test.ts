@@ -1,8 +1,8 @@
 /** Calls go on while the regions under them split and merge: no error, nothing left out, nothing done twice. */
 
-import { EpochNotMatch, RegionMerging } from '../../rpc/wire/errors.ts';
+import { DeadlineExceeded, EpochNotMatch, RegionMerging } from '../../rpc/wire/errors.ts';
 import { containsKey } from '../../rpc/wire/region.ts';
-import { assert, suite } from '../harness.ts';
+import { assert, rejects, suite } from '../harness.ts';
 import { FakeCluster, type Asked } from './fake-cluster.ts';
 import { closeAll, hexOf, open, text } from './open-client.ts';
 
@@ -141,4 +141,17 @@ test('the pieces of a deleteRange that was sent before its region split do not s
   };
   await client.deleteRange('c', 'y');
   assert.equal([...cluster.data.keys()].sort(), ['a', 'b', 'y', 'z'].map(hexOf));
+});
+
+test("a deleteRange under a user's own session over regions that merge between its attempts deletes all of it, once", async () => {
+  const { cluster, client } = await filled();
+  const user = client.withSession(Buffer.from('user'), 7);
+  // The left region does its part; the right one is silent until both are one.
+  cluster.intercept = ({ request }) => (request.write && request.regionId === 3 ? 'drop' : undefined);
+  await rejects(user.deleteRange('c', 'y', { timeoutMs: 100 }), DeadlineExceeded);
+  cluster.intercept = () => undefined;
+  await client.put('d', 'written since');
+  cluster.merge(3, 2);
+  await user.deleteRange('c', 'y');
+  assert.equal([...cluster.data.keys()].sort(), ['a', 'b', 'd', 'y', 'z'].map(hexOf));
 });

@@ -19,7 +19,7 @@ let broker: Broker;
 let clients: Client[];
 
 test.before.each(async () => {
-  cluster = await startLocalCluster();
+  cluster = await startLocalCluster({ regions: 48 });
   assert.ok(cluster.broker);
   broker = cluster.broker as Broker;
   clients = await Promise.all([1, 2, 3].map(() => connect({ servers: cluster.url, cluster: cluster.cluster })));

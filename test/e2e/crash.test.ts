@@ -16,7 +16,7 @@ let cluster: LocalCluster;
 let clients: Client[];
 
 test.before.each(async () => {
-  cluster = await startLocalCluster();
+  cluster = await startLocalCluster({ regions: 48 });
   clients = await Promise.all([1, 2, 3].map(() => connect({ servers: cluster.url, cluster: cluster.cluster })));
 });
 test.after.each(async () => {

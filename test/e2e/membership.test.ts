@@ -88,10 +88,44 @@ test('a replica moves to another node through one joint change', async () => {
   await untilPlaced('it is there', FIRST + 1, (region) => nodesOf(region, 'voter').join() === '2,3,4');
 });
 
-test('an observer never votes and follows', async () => {
-  await ok('region', 'add-replica', String(FIRST + 2), '4', '--observer');
-  await untilPlaced('it learns', FIRST + 2, (region) => nodesOf(region, 'learner').join() === '4');
-  assert.equal(nodesOf(await placed(FIRST + 2), 'voter'), [1, 2, 3]);
+test('an observer never votes, follows, and serves stale reads and reads at the index of the leader', async () => {
+  const region = FIRST + 2;
+  await ok('region', 'add-replica', String(region), '4', '--observer');
+  await untilPlaced('it learns', region, (placedNow) => nodesOf(placedNow, 'learner').join() === '4');
+  assert.equal(nodesOf(await placed(region), 'voter'), [1, 2, 3]);
+  await eventually('it is seen in the list', async () =>
+    (await ok('region', 'list')).stdout
+      .split('\n')
+      .some((line) => new RegExp(`^${region} .* 1 2 3 4\\(learner\\)`).test(line)),
+  );
+
+  const key = Buffer.concat([Buffer.from((await placed(region)).startKey, 'base64'), Buffer.from('observed')]);
+  const reader = await connect({ servers: cluster.url, cluster: cluster.cluster });
+  const readsOf = async (nodeId: number): Promise<number> =>
+    Number((await view.admin.nodes()).find((node) => node.nodeId === nodeId)?.['pointReads']);
+  try {
+    for (const read of ['replica', 'stale'] as const) {
+      const before = await readsOf(4);
+      for (let round = 1; round <= 12; round++) {
+        await client.put(key, `${read} ${round}`);
+        const value = Buffer.from((await reader.get(key, { read })) ?? []).toString();
+        // A replica's read is linearizable; a stale one sees what was, and never what was not.
+        if (read === 'replica') assert.is(value, `${read} ${round}`);
+        else assert.ok(/^(replica|stale) \d+$/.test(value), value);
+      }
+      await eventually(`the observer has answered some reads of mode ${read}`, async () => (await readsOf(4)) > before);
+    }
+    await eventually(
+      'each replica has the last value in the end, the observer too',
+      async () => {
+        const values = await Promise.all([1, 2, 3, 4, 5].map(() => reader.get(key, { read: 'stale' })));
+        return values.every((value) => Buffer.from(value ?? []).toString() === 'stale 12');
+      },
+      20_000,
+    );
+  } finally {
+    await reader.close();
+  }
 });
 
 test('a region is split and merged by hand, and its keys stay', async () => {
@@ -120,37 +154,135 @@ test('a region is split and merged by hand, and its keys stay', async () => {
 
 const refused: readonly (readonly [what: string, args: readonly string[], code: string])[] = [
   ['a split at the first key of a region', ['region', 'split', '3', '--key64', 'QAAAAA=='], 'ChangeRefused'],
+  ['a split at the end of a region', ['region', 'split', '2', '--key64', 'QAAAAA=='], 'ChangeRefused'],
   ['a split outside the region', ['region', 'split', '2', '--key', 'zzz'], 'ChangeRefused'],
+  ['a split at no key', ['region', 'split', '2', '--key', ''], 'InvalidArgument'],
+  ['a split at what is no base64', ['region', 'split', '2', '--key64', 'QAAAAA='], 'MalformedRequest'],
+  ['a split of a region of the system', ['region', 'split', '1', '--key', 'm'], 'ChangeRefused'],
+  ['a split in the middle of nothing', ['region', 'split', '5'], 'ChangeRefused'],
   ['a merge of regions that are no neighbours', ['region', 'merge', '2', '5'], 'ChangeRefused'],
   ['a merge of a region with itself', ['region', 'merge', '2', '2'], 'ChangeRefused'],
+  ['a merge with a region of the system', ['region', 'merge', '2', '1'], 'ChangeRefused'],
+  ['a merge with nobody', ['region', 'merge', '2', '4711'], 'RegionNotFound'],
   ['a change of a region that is not there', ['region', 'add-replica', '4711', '4'], 'RegionNotFound'],
   ['a replica on a node that is not there', ['region', 'add-replica', '2', '99'], 'NodeNotFound'],
+  ['a replica on node 0', ['region', 'add-replica', '2', '0'], 'InvalidArgument'],
   ['a second replica on one node', ['region', 'add-replica', '2', '1'], 'ChangeRefused'],
+  ['a voter where there is an observer', ['region', 'add-replica', '4', '4'], 'ChangeRefused'],
+  ['a replica on a node that does not answer', ['region', 'add-replica', '2', '5'], 'ChangeRefused'],
+  ['a replica on a node that is draining', ['region', 'add-replica', '2', '6'], 'ChangeRefused'],
   ['the removal of a replica that is not there', ['region', 'remove-replica', '2', '4'], 'ChangeRefused'],
+  ['the removal from a node that is not there', ['region', 'remove-replica', '2', '99'], 'NodeNotFound'],
+  ['a move from where there is none', ['region', 'move-replica', '2', '4', '4'], 'ChangeRefused'],
   ['a leader without a replica', ['region', 'transfer-leader', '2', '4'], 'ChangeRefused'],
+  ['a leader without a vote', ['region', 'transfer-leader', '4', '4'], 'ChangeRefused'],
+  ['a leader that is no node', ['region', 'transfer-leader', '2', '99'], 'NodeNotFound'],
+  ['recovery while a quorum lives', ['region', 'unsafe-recover', '2', '1', '--lost', '2,3'], 'ChangeRefused'],
+  ['recovery on a node without the region', ['region', 'unsafe-recover', '2', '4', '--lost', '2,3'], 'RegionNotFound'],
+  ['recovery of a node that is its own loss', ['region', 'unsafe-recover', '2', '1', '--lost', '1'], 'ChangeRefused'],
+  ['recovery on nobody', ['region', 'unsafe-recover', '2', '99', '--lost', '2'], 'Unavailable'],
+  ['the draining of a node that is not there', ['node', 'drain', '99'], 'NodeNotFound'],
+  ['the draining of one node too many', ['node', 'drain', '1'], 'ChangeRefused'],
+  ['the end of a draining that is none', ['node', 'undrain', '1'], 'ChangeRefused'],
   ['the removal of a node in use', ['node', 'remove', '2'], 'ChangeRefused'],
   ['the removal of a node that is not there', ['node', 'remove', '99'], 'NodeNotFound'],
-  ['an unknown scheduler', ['scheduler', 'pause', 'nothing'], 'InvalidArgument'],
-  ['an unknown setting', ['settings', 'set', 'replicaz=3'], 'InvalidArgument'],
-  ['a setting out of its bounds', ['settings', 'set', 'replicas=0'], 'InvalidArgument'],
+  ['the state of a node that is not there', ['node', 'show', '99'], 'InvalidArgument'],
+  ['the group of a region that is not there', ['raft', 'show', '4711'], 'RegionNotFound'],
+  ['an operator of no kind', ['operator', 'add', 'dance', '--region', '2'], 'InvalidArgument'],
+  ['an operator without its node', ['operator', 'add', 'addReplica', '--region', '2'], 'InvalidArgument'],
+  [
+    'an operator with what it has no use for',
+    ['operator', 'add', 'split', '--region', '2', '--node', '4'],
+    'InvalidArgument',
+  ],
   ['the end of an operator that does not run', ['operator', 'cancel', '12345'], 'ChangeRefused'],
+  ['an unknown scheduler', ['scheduler', 'pause', 'nothing'], 'InvalidArgument'],
+  ['an unknown scheduler to go on', ['scheduler', 'resume', 'nothing'], 'InvalidArgument'],
+  ['a pause of no length', ['scheduler', 'pause', 'merge', '--for-ms', '0'], 'InvalidArgument'],
+  ['an unknown setting', ['settings', 'set', 'replicaz=3'], 'InvalidArgument'],
+  ['a setting that is a word of the language', ['settings', 'set', '__proto__=5'], 'InvalidArgument'],
+  ['a setting out of its bounds', ['settings', 'set', 'replicas=0'], 'InvalidArgument'],
+  ['a setting below 0', ['settings', 'set', 'replicas=-3'], 'InvalidArgument'],
+  ['a setting that is no number', ['settings', 'set', 'replicas=NaN'], 'InvalidArgument'],
+  ['a setting in hexadecimal', ['settings', 'set', 'replicas=0x3'], 'InvalidArgument'],
+  ['a huge setting', ['settings', 'set', `startsPerSecond=${'9'.repeat(400)}`], 'InvalidArgument'],
+  ['a setting without a value', ['settings', 'set', 'replicas'], 'InvalidArgument'],
+  ['a setting twice', ['settings', 'set', 'replicas=3', 'replicas=5'], 'InvalidArgument'],
+  ['a good setting beside a bad one', ['settings', 'set', 'replicas=5', 'replicaz=5'], 'InvalidArgument'],
+  ['labels that nobody can have', ['settings', 'set', 'spreadBy=zone,a b'], 'InvalidArgument'],
 ];
 test('what cannot be is refused by its code in one line, and changes nothing', async () => {
-  const before = JSON.stringify(
-    (await view.regions()).map(({ epoch, regionId, peers }) => ({ epoch, regionId, peers })),
-  );
-  const settings = JSON.stringify(await view.admin.placement('settings.get'));
-  for (const [what, args, code] of refused) {
+  // Node 5 has joined and is gone, node 6 is draining: of six, one is silent and one leaves.
+  const silent = stranger('silent', ['--node', '5', '--join']);
+  await silent.start();
+  await view.untilUp(5, 30_000);
+  await silent.kill9();
+  const leaving = cluster.addNode(6);
+  await leaving.start();
+  await ok('node', 'drain', '6', '--no-wait');
+  await view.set({ replicas: 5 });
+  await eventually('node 5 is not up', async () => (await stateOf(5)) === 'suspect', 30_000);
+
+  const before = await everything();
+  await inLanes(refused, async ([what, args, code]) => {
     const run = await ctl(...args);
-    assert.ok(run.code !== 0 && run.code !== null, `${what}: exit code ${run.code}`);
     assert.match(run.stderr, new RegExp(`^mraft: ${code}: [^\n]+\n$`), `${what}: ${run.stderr}`);
+    assert.is(run.code, code === 'InvalidArgument' ? 2 : 1, `${what}: exit code ${run.code}`);
     assert.is(run.stdout, '', what);
+  });
+  assert.equal(await everything(), before);
+  await view.set({ replicas: 3 });
+});
+
+async function stateOf(nodeId: number): Promise<string | undefined> {
+  return (await view.nodes()).find((node) => node.nodeId === nodeId)?.state;
+}
+
+/** What a refusal must leave as it is. */
+async function everything(): Promise<unknown> {
+  const nodes = (await view.nodes()).map(({ nodeId, state }) => ({ nodeId, state }));
+  const regions = (await view.regions()).map(({ epoch, regionId, peers, leaderNodeId }) => ({
+    epoch,
+    regionId,
+    peers,
+    leaderNodeId,
+  }));
+  const [settings, schedulers] = await Promise.all([
+    view.admin.placement('settings.get'),
+    view.admin.placement('scheduler.list'),
+  ]);
+  return { nodes, regions, settings, schedulers };
+}
+
+/** Each run costs a start of Node. */
+async function inLanes<T>(list: readonly T[], run: (item: T) => Promise<void>): Promise<void> {
+  const waiting = [...list];
+  const lane = async (): Promise<void> => {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) await run(next);
+  };
+  await Promise.all([lane(), lane(), lane(), lane()]);
+}
+
+test("the lead of placement's own region moves, and whoever asked for it hears that it is done", async () => {
+  const leaderNow = async (): Promise<number> => (await placed(1)).leaderNodeId;
+  const from = await eventually('somebody leads placement', leaderNow, 30_000);
+  const run = await ok('region', 'transfer-leader', '1', String((from % 3) + 1));
+  assert.match(run.stdout, /^done: region 1: move the lead to node \d: done in /);
+});
+
+test('a node that does not answer is named, not left out', async () => {
+  cluster.node(3).sigstop();
+  try {
+    const run = await ok('node', 'list');
+    assert.match(run.stdout, /^3 .*does not answer/m, run.stdout);
+    assert.match(run.stdout, /^5 .*does not answer/m, run.stdout);
+    const listed = JSON.parse((await ok('node', 'list', '--json')).stdout) as { nodeId: number; answers: boolean }[];
+    const silent = listed.filter(({ answers }) => !answers).map(({ nodeId }) => nodeId);
+    assert.equal(silent, [3, 5]);
+  } finally {
+    cluster.node(3).sigcont();
   }
-  const after = JSON.stringify(
-    (await view.regions()).map(({ epoch, regionId, peers }) => ({ epoch, regionId, peers })),
-  );
-  assert.is(after, before);
-  assert.is(JSON.stringify(await view.admin.placement('settings.get')), settings);
+  await eventually('placement is led as before', async () => (await stateOf(3)) === 'up', 30_000);
 });
 
 test('the last voter of a region is not removed', async () => {

@@ -17,7 +17,7 @@ const READ_EVERY_MS = 7;
 let cluster: LocalCluster;
 
 test.before(async () => {
-  cluster = await startLocalCluster({ electionTimeoutMs: ELECTION_TIMEOUT_MS });
+  cluster = await startLocalCluster({ regions: 48, electionTimeoutMs: ELECTION_TIMEOUT_MS });
 });
 test.after(() => cluster.stop());
 

@@ -62,11 +62,11 @@ test('kv: every verb', async () => {
   await prints('', kv('put', 'k1', 'v1'));
   await prints('v1\n', kv('get', 'k1'));
   await prints('v1\n', kv('get', 'k1', '--read', 'lease'));
-  await prints('', kv('get', 'k-none'), 1);
-  await prints('{"key":"k-none","value":null}\n', kv('get', 'k-none', '--json'), 1);
+  await prints('', kv('get', 'k-none'), 3);
+  await prints('{"key":"k-none","value":null}\n', kv('get', 'k-none', '--json'), 3);
   await prints('', kv('cas', 'k1', 'v1', 'v2'));
-  await prints('v2\n', kv('cas', 'k1', 'v1', 'v3'), 1);
-  await prints('{"swapped":false,"current":"v2"}\n', kv('cas', 'k1', 'v1', 'v3', '--json'), 1);
+  await prints('v2\n', kv('cas', 'k1', 'v1', 'v3'), 3);
+  await prints('{"swapped":false,"current":"v2"}\n', kv('cas', 'k1', 'v1', 'v3', '--json'), 3);
   await prints('', kv('cas', 'k2', '--absent', 'v4'));
   const input = '{"put": {"key": "k3", "value": "v5"}}\n{"delete": {"key": "k2"}}\n';
   await prints('', runMraft(['kv', 'batch', ...where], { input }));

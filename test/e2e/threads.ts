@@ -8,9 +8,12 @@ import workerThreads, { BroadcastChannel, Worker, type WorkerOptions } from 'nod
 const ORDERS = 'mraft-test-orders';
 const threads = new Set<Worker>();
 
+let hangs = false;
+
 class WatchedWorker extends Worker {
   constructor(file: string | URL, options: WorkerOptions = {}) {
-    const preload = new URL('./throw-on-order.js', import.meta.url).href;
+    const preload = new URL(hangs ? './hang.js' : './throw-on-order.js', import.meta.url).href;
+    hangs = false;
     super(file, { ...options, execArgv: [...(options.execArgv ?? process.execArgv), '--import', preload] });
     threads.add(this);
     this.once('exit', () => threads.delete(this));
@@ -21,6 +24,11 @@ workerThreads.Worker = WatchedWorker;
 /** The threads that run now, oldest first. */
 export function liveThreads(): Worker[] {
   return [...threads];
+}
+
+/** The next thread that is started comes nowhere, and lives. */
+export function hangNextThread(): void {
+  hangs = true;
 }
 
 /** Throws an exception that nobody catches on a thread's own stack. */

@@ -3,6 +3,7 @@
 import { assert, eventually, suite } from '../harness.ts';
 import { GossipHost } from '../../engine/node/gossip-host.ts';
 import { RouteTable } from '../../engine/node/route-table.ts';
+import { processRuntime } from '../../engine/node/runtime.ts';
 import type { Link, LinkHandler } from '../../rpc/nats/index.ts';
 import type { Region } from '../../rpc/wire/region.ts';
 
@@ -57,7 +58,15 @@ test.before.each(() => {
     // Each knows one other, no more.
     routes.noteNode((nodeId % NODES.length) + 1, 0);
     tables.set(nodeId, routes);
-    const options = { cluster: 'c', nodeId, bootEpoch: 1, workers: nodeId, link: bus.link(), routes };
+    const options = {
+      cluster: 'c',
+      nodeId,
+      bootEpoch: 1,
+      workers: nodeId,
+      link: bus.link(),
+      routes,
+      runtime: processRuntime,
+    };
     hosts.set(nodeId, new GossipHost(options));
   }
 });

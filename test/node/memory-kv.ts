@@ -1,6 +1,14 @@
 /** A key-value interface in memory, for what is kept through one. */
 
-import type { CompareAndSwapResult, Key, KeyValue, Kv, ScanOptions, Value } from '../../rpc/client/index.ts';
+import type {
+  BatchOperation,
+  CompareAndSwapResult,
+  Key,
+  KeyValue,
+  Kv,
+  ScanOptions,
+  Value,
+} from '../../rpc/client/index.ts';
 
 export class MemoryKv implements Kv {
   readonly entries = new Map<string, string>();
@@ -33,8 +41,14 @@ export class MemoryKv implements Kv {
     return { swapped: true, current: undefined };
   }
 
-  async batch(): Promise<void> {
-    throw new Error('not needed');
+  onBatch: (operations: readonly BatchOperation[]) => void = () => {};
+
+  async batch(operations: readonly BatchOperation[]): Promise<void> {
+    this.onBatch(operations);
+    for (const operation of operations) {
+      if (operation.type === 'put') this.entries.set(String(operation.key), String(operation.value));
+      else this.entries.delete(String(operation.key));
+    }
   }
 
   async *scan(options: ScanOptions = {}): AsyncIterable<KeyValue> {

@@ -2,7 +2,9 @@
 
 import { assert, rejects, suite } from '../harness.ts';
 import { PlacementStore } from '../../engine/node/placement-store.ts';
+import type { BatchOperation } from '../../rpc/client/index.ts';
 import { PlacementUnavailable } from '../../rpc/wire/errors.ts';
+import { LIMITS } from '../../rpc/wire/limits.ts';
 import { MemoryKv } from './memory-kv.ts';
 
 const test = suite('what placement keeps');
@@ -12,7 +14,8 @@ test.before.each(() => {
   kv = new MemoryKv();
 });
 
-const takeOver = (nodeId: number): Promise<PlacementStore> => PlacementStore.takeOver(kv, { nodeId, bootEpoch: 1 });
+const takeOver = (nodeId: number): Promise<PlacementStore> =>
+  PlacementStore.takeOver(kv, { nodeId, bootEpoch: 1 }, () => `drawn by ${nodeId}`);
 
 test('the next leader finds what the last one wrote, and a higher term', async () => {
   const first = await takeOver(1);
@@ -44,7 +47,6 @@ test('a deposed leader cannot overwrite what its successor wrote', async () => {
   await successor.write([{ key: 'ids', value: '200' }]);
   await rejects(old.write([{ key: 'ids', value: '150' }]), PlacementUnavailable);
   assert.equal((await takeOver(3)).records(), [['ids', '200']]);
-  assert.not(await old.isCurrent());
 });
 
 test('no id is given twice when the deposed one is faster: its successor must read again', async () => {
@@ -58,4 +60,30 @@ test('of two who take over at once one is refused', async () => {
   await takeOver(1);
   const outcomes = await Promise.allSettled([takeOver(2), takeOver(3)]);
   assert.equal(outcomes.map((outcome) => outcome.status).sort(), ['fulfilled', 'rejected']);
+});
+
+test('descriptors are kept and forgotten, and read once by the next leader', async () => {
+  const first = await takeOver(1);
+  await first.writeDescriptors([
+    { key: 'region/2', value: 'two' },
+    { key: 'region/3', value: 'three' },
+  ]);
+  await first.writeDescriptors([{ key: 'region/2', value: null }]);
+  const second = await takeOver(2);
+  assert.equal(second.takeDescriptors(), ['three']);
+  assert.equal(second.takeDescriptors(), []);
+  assert.equal(second.records(), [], 'they are no records that the fence guards');
+});
+
+test('a million bytes of descriptors are written in parts that a batch may have', async () => {
+  const sizes: number[] = [];
+  kv.onBatch = (operations) => {
+    const bytesOf = (operation: BatchOperation): number => ('value' in operation ? operation.value.length : 0);
+    sizes.push(operations.reduce((sum, operation) => sum + operation.key.length + bytesOf(operation), 0));
+  };
+  const store = await takeOver(1);
+  const value = 'x'.repeat(22_000);
+  await store.writeDescriptors(Array.from({ length: 50 }, (_, at) => ({ key: `region/${at}`, value })));
+  assert.ok(sizes.length > 2);
+  assert.ok(sizes.every((size) => size <= LIMITS.batchBytes));
 });

@@ -104,12 +104,17 @@ class History {
   }
 }
 
+const ascending = (a: number, b: number): number => a - b;
+
 function assertHealed({ driver }: History): void {
   assertTiled(driver);
   assertWhole(driver, 3);
   assert.is(driver.placement.operators().length, 0, 'every operator ended');
   const begun = [...driver.durable.keys()].filter((key) => key.startsWith('operator/'));
   assert.equal(begun, [], 'and none is kept');
+  const remembered = [...driver.descriptors.keys()].map((key) => Number(key.slice('region/'.length)));
+  const there = [...driver.cluster.regions.keys()];
+  assert.equal(remembered.sort(ascending), there.sort(ascending), 'what lasts of regions is what there is');
   const peerIds = [...driver.cluster.regions.values()].flatMap(({ peers }) => peers.map(({ peerId }) => peerId));
   assert.is(new Set(peerIds).size, peerIds.length, 'no peer id was given twice');
   for (const view of driver.placement.nodes()) {

@@ -1,5 +1,6 @@
 import { assert, suite } from '../harness.ts';
 import { toKey } from '../../bench/placement/cluster.ts';
+import { LIMITS } from '../../rpc/wire/limits.ts';
 import type { PlacementDriver } from '../../bench/placement/driver.ts';
 import type { OperatorRequest } from '../../engine/placement/index.ts';
 import { startCluster } from './cluster-fixture.ts';
@@ -43,6 +44,35 @@ test('a region or a node that nobody knows', () => {
 test('the last voter is not removed', () => {
   const driver = cluster({ replicas: 1 });
   refusesOperator(driver, 'ChangeRefused', { kind: 'removeReplica', regionId: 2, nodeId: 1 });
+});
+
+test('no voter is removed whose loss would leave too few that answer', () => {
+  const driver = cluster();
+  driver.cluster.kill([3]);
+  driver.runFor(10_000);
+  const region = driver.cluster.regions.get(2);
+  assert.equal(
+    region?.peers.map(({ node }) => node.nodeId),
+    [1, 2, 3],
+  );
+  refusesOperator(driver, 'ChangeRefused', { kind: 'removeReplica', regionId: 2, nodeId: 2 });
+  driver.placement.addOperator({ kind: 'removeReplica', regionId: 2, nodeId: 3 }, driver.nowMs);
+  driver.dispatch();
+  driver.runFor(10_000);
+  assert.equal(
+    driver.cluster.regions.get(2)?.peers.map(({ node }) => node.nodeId),
+    [1, 2],
+  );
+  refusesOperator(driver, 'ChangeRefused', { kind: 'addReplica', regionId: 2, nodeId: 3 });
+});
+
+test('a node that is draining, silent or gone gets no replica', () => {
+  const driver = cluster({ nodes: 6 });
+  driver.placement.drainNode(5, { leave: false }, driver.nowMs);
+  driver.cluster.kill([6]);
+  driver.runFor(10_000);
+  assert.is(driver.placement.node(6).state, 'suspect');
+  for (const nodeId of [5, 6]) refusesOperator(driver, 'ChangeRefused', { kind: 'addReplica', regionId: 2, nodeId });
 });
 
 test('a node gets no second replica of a region, and none is removed where none is', () => {
@@ -111,10 +141,28 @@ test('settings out of bounds, unknown or against each other', () => {
     { mergeSizeBytes: 64 * 1024 * 1024 },
     { loadTolerance: Number.NaN },
     { replicas: 5, colour: 'red' },
+    {},
+    { replicas: -3 },
+    { replicas: Number.POSITIVE_INFINITY },
+    { startsPerSecond: 1e300 },
+    { replicas: null },
+    { spreadBy: ['zone', 'a b'] },
+    { spreadBy: ['x'.repeat(65)] },
+    JSON.parse('{"__proto__": 5}') as Record<string, unknown>,
   ];
   for (const patch of bad)
     refuses(driver, 'InvalidArgument', () => driver.placement.changeSettings(patch, driver.nowMs));
   assert.is(driver.placement.changeSettings({ replicas: 5 }, driver.nowMs).replicas, 5);
+});
+
+test('a pause that is over is none', () => {
+  const driver = cluster();
+  const untilMs = (): number | undefined =>
+    driver.placement.schedulers().find(({ name }) => name === 'merge')?.pausedUntilMs;
+  driver.placement.pauseScheduler('merge', 5_000, driver.nowMs);
+  assert.is(untilMs(), driver.nowMs + 5_000);
+  driver.runFor(6_000);
+  assert.is(untilMs(), 0);
 });
 
 test('schedulers are paused by their names, for a time or for good, and a new leader knows it', () => {
@@ -143,6 +191,11 @@ test('a node with the id of another is not let in, nor one whose id was removed'
     driver.placement.join({ nodeId, incarnation, workers: 2, labels: {} }, driver.nowMs);
   refuses(driver, 'NodeIdInUse', () => asks(1, 'wiped'));
   assert.is((asks(1, 'data-1') as { nodeId: number }).nodeId, 1);
+  for (const labels of [{ 'zo ne': 'a' }, { zone: '' }, { zone: 'a\u0000' }, { é: 'a' }, { zone: 'x'.repeat(65) }]) {
+    refuses(driver, 'InvalidArgument', () =>
+      driver.placement.join({ nodeId: 8, incarnation: 'x', workers: 1, labels: labels as Record<string, string> }, 0),
+    );
+  }
   for (const nodeId of [0, -1, 1.5, Number.NaN]) refuses(driver, 'InvalidArgument', () => asks(nodeId, 'x'));
   refuses(driver, 'ChangeRefused', () => driver.placement.removeNode(1, driver.nowMs));
   driver.cluster.addNode(9);
@@ -158,4 +211,34 @@ test('nodes that would be missed are not drained', () => {
   const driver = cluster({ nodes: 3 });
   refuses(driver, 'ChangeRefused', () => driver.placement.drainNode(1, { leave: false }, driver.nowMs));
   refuses(driver, 'ChangeRefused', () => driver.placement.undrainNode(1, driver.nowMs));
+});
+
+test('a cluster has no more nodes than it may', () => {
+  const driver = cluster();
+  const asks = (nodeId: number): unknown =>
+    driver.placement.join({ nodeId, incarnation: `data-${nodeId}`, workers: 2, labels: {} }, driver.nowMs);
+  for (let nodeId = 5; nodeId <= LIMITS.nodesPerCluster; nodeId += 1) asks(nodeId);
+  refuses(driver, 'ChangeRefused', () => asks(LIMITS.nodesPerCluster + 1));
+  assert.is((asks(4) as { nodeId: number }).nodeId, 4);
+});
+
+test('the log says in words what a setting was and is', () => {
+  const driver = cluster();
+  driver.placement.changeSettings({ replicas: 5, spreadBy: ['rack'] }, driver.nowMs);
+  assert.is(driver.placement.log().at(-1)?.text, 'replicas: 5 (was 3), spreadBy: [rack] (was [zone, rack, host])');
+});
+
+test('the end of an operator is found by its id, the log in pages', () => {
+  const driver = cluster();
+  const { operatorId } = driver.placement.addOperator({ kind: 'transferLeader', regionId: 2, nodeId: 2 }, driver.nowMs);
+  assert.is(driver.placement.operator(operatorId).view?.outcome, 'running');
+  driver.dispatch();
+  driver.runFor(5_000);
+  const { view, end } = driver.placement.operator(operatorId);
+  assert.is(view, undefined);
+  assert.is(end?.event, 'done');
+  refuses(driver, 'ChangeRefused', () => driver.placement.operator(4_711));
+  const all = driver.placement.log();
+  assert.equal(driver.placement.log(0, 2), all.slice(0, 2));
+  assert.equal(driver.placement.lastLog(2), all.slice(-2));
 });

@@ -203,7 +203,7 @@ test('what lasts is bounded: the operator log keeps its latest entries under a f
   const log = placement.log();
   assert.is(keys.size, 4_096);
   assert.is(log.length, 4_096);
-  assert.is(log.at(-1)?.text, '{"replicas":3}');
+  assert.is(log.at(-1)?.text, 'replicas: 3 (was 2)');
   assert.is(placement.log(log.at(-3)?.sequence).length, 2);
 });
 

@@ -1,12 +1,29 @@
 /** Where a leader cuts its log, and where it must not. */
 
 import { assert, suite } from '../harness.ts';
-import { compactionIndex, type CompactionLimits, type LogExtent } from '../../engine/region/compaction.ts';
+import { CatchUp } from '../../engine/region/catch-up.ts';
+import { compactionIndex as indexOf, type CompactionLimits, type LogExtent } from '../../engine/region/compaction.ts';
 import type { ProgressStatus } from '../../engine/raft/index.ts';
 
 const test = suite('compaction of a log');
 
-const LIMITS: CompactionLimits = { keepEntries: 10, keepBytes: 1_000, forceEntries: 100, forceBytes: 10_000 };
+const LIMITS: CompactionLimits = {
+  keepEntries: 10,
+  keepBytes: 1_000,
+  forceEntries: 100,
+  forceBytes: 10_000,
+  catchUpEntries: 2_000,
+  catchUpBytes: 100_000,
+};
+
+function compactionIndex(
+  log: LogExtent,
+  progress: readonly ProgressStatus[],
+  limits: CompactionLimits,
+  catchUp = new CatchUp(),
+): number | undefined {
+  return indexOf(log, progress, catchUp, limits);
+}
 
 function peer(match: number, more: Partial<ProgressStatus> = {}): ProgressStatus {
   return {
@@ -66,4 +83,37 @@ test('a snapshot in flight is never passed', () => {
   assert.is(compactionIndex(log(1_000), [peer(1_000), peer(1_000), receiving], LIMITS), 60);
   const older = peer(0, { state: 'snapshot', pendingSnapshot: 2 });
   assert.is(compactionIndex(log(1_000), [peer(1_000), older], LIMITS), undefined);
+});
+
+const HAD_SNAPSHOT = peer(0, { peerId: 3, state: 'snapshot', pendingSnapshot: 60 });
+
+test('what was written during a snapshot is kept for the peer that got it, or it would need another one for ever', () => {
+  const catchUp = new CatchUp();
+  assert.is(compactionIndex(log(1_000), [peer(1_000), HAD_SNAPSHOT], LIMITS, catchUp), 60);
+  const arrived = peer(0, { peerId: 3, state: 'probe', next: 61, recentlyActive: false });
+  const kept = { firstIndex: 61 };
+  assert.is(compactionIndex(log(1_100, kept), [peer(1_100), arrived], LIMITS, catchUp), undefined);
+  assert.is(compactionIndex(log(1_200, kept), [peer(1_200), peer(300, { peerId: 3 })], LIMITS, catchUp), 300);
+});
+
+test('a peer that has kept up again is passed like any other, when it falls behind', () => {
+  const catchUp = new CatchUp();
+  compactionIndex(log(1_000), [peer(1_000), HAD_SNAPSHOT], LIMITS, catchUp);
+  const kept = { firstIndex: 61 };
+  assert.is(compactionIndex(log(1_000, kept), [peer(1_000), peer(900, { peerId: 3 })], LIMITS, catchUp), 900);
+  assert.is(compactionIndex(log(1_500, kept), [peer(1_500), peer(300, { peerId: 3 })], LIMITS, catchUp), 1_500);
+});
+
+test('a log has a length at which a peer that catches up is passed too', () => {
+  const lengths = [log(2_060, { firstIndex: 61 }), log(500, { firstIndex: 61, sizeBytes: 100_000 })];
+  for (const tooLong of lengths) {
+    const catchUp = new CatchUp();
+    compactionIndex(log(1_000), [peer(1_000), HAD_SNAPSHOT], LIMITS, catchUp);
+    const { lastIndex } = tooLong;
+    const behind = peer(100, { peerId: 3 });
+    assert.is(compactionIndex(tooLong, [peer(lastIndex), behind], LIMITS, catchUp), lastIndex);
+    const after = log(lastIndex + 200, { firstIndex: lastIndex + 1 });
+    const cut = compactionIndex(after, [peer(lastIndex + 200), behind], LIMITS, catchUp);
+    assert.is(cut, lastIndex + 200, 'it needs a snapshot, and holds nothing meanwhile');
+  }
 });

@@ -1,6 +1,6 @@
 /** Exactly once over split and merge: what both halves remember, and what the whole does. */
 
-import { SessionTable } from '../../engine/region/sessions.ts';
+import { SessionTable, type Session } from '../../engine/region/sessions.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import { assert, suite } from '../harness.ts';
 
@@ -75,6 +75,50 @@ test('the whole of a merge knows what either had decided', () => {
     ['stale', 'applied', 'applied', 'new', 'applied'],
   );
   assert.is(target.touch(ordered(2), 1, 35)!.standing(1), 'applied');
+});
+
+const range = (start: string, end: string) => ({ start: Buffer.from(start), end: Buffer.from(end) });
+
+/** What is known to be deleted under a sequence, as `a-c e-`. */
+function deleted(session: Session, seq: number): string | undefined {
+  return session
+    .deletedBy(seq)
+    ?.map(({ start, end }) => `${Buffer.from(start).toString()}-${Buffer.from(end).toString()}`)
+    .join(' ');
+}
+
+test('the parts of a range delete that regions did before they were merged are known apart', () => {
+  const target = new SessionTable();
+  const source = new SessionTable();
+  const name = Buffer.from('a user');
+  target.touch(name, 1, 10)!.markDeleted(7, range('a', 'c'));
+  source.touch(name, 1, 20)!.markDeleted(7, range('e', ''));
+  source.touch(name, 1, 21)!.markDeleted(8, range('f', 'g'));
+  target.unite(source, 33);
+  const records = new Records();
+  records.take(target);
+  const session = SessionTable.load(records.byName.values()).touch(name, 1, 34)!;
+  assert.equal([deleted(session, 7), deleted(session, 8)], ['a-c e-', 'f-g'], 'also after a restart');
+  session.markDeleted(7, range('c', 'e'));
+  assert.is(deleted(session, 7), 'a-');
+  session.raiseFloor(8);
+  assert.equal([session.standing(7), deleted(session, 7)], ['stale', undefined]);
+});
+
+test('what a session remembers of its range deletes is bounded, and what it forgot is not taken for undone', () => {
+  const table = new SessionTable();
+  const session = table.touch(Buffer.from('a user'), 1, 1)!;
+  const long = 'k'.repeat(LIMITS.keyBytes - 1);
+  const most = Math.floor(LIMITS.sessionDeletedBytes / (2 * LIMITS.keyBytes));
+  for (let seq = 1; seq <= most + 1; seq++) session.markDeleted(seq, range(`${long}a`, `${long}b`));
+  assert.equal([session.standing(1), deleted(session, 1)], ['applied', undefined]);
+  assert.ok(deleted(session, 2));
+  // One side of a merge has forgotten what it deleted: the whole cannot know.
+  const other = new SessionTable();
+  other.touch(Buffer.from('a user'), 1, 1)!.markDeleted(1, range('a', 'b'));
+  other.unite(table, 9);
+  const whole = other.touch(Buffer.from('a user'), 1, 10)!;
+  assert.equal([whole.standing(1), deleted(whole, 1)], ['applied', undefined]);
 });
 
 test('a session that one side forgot is forgotten by the whole: what it did there is unknown', () => {

@@ -161,6 +161,30 @@ for (const [source, target] of [
   });
 }
 
+test('the parts of a range delete under one sequence are done once each, though their regions are merged in between', () => {
+  const cluster = parted();
+  const deleteRange = (start: string, end: string): void => {
+    const { regionId, epoch } = regionAt(cluster, start);
+    const operation = { kind: 'deleteRange', start: text(start), end: text(end) } as const;
+    const leader = cluster.elect(regionId).nodeId;
+    assert.ok(cluster.write(leader, operation, { session: 'user', seq: 5 }, { regionId, epoch })?.write);
+  };
+  deleteRange('a', 'm');
+  put(cluster, 'a', 'written since', 20);
+  assert.is(prepare(cluster, RIGHT, LEFT), 'done');
+  finish(cluster);
+  // The user's second attempt finds one region where the first one found two.
+  deleteRange('a', 'z');
+  assert.equal([read(cluster, 'a'), read(cluster, 'x')], ['written since', null]);
+  put(cluster, 'x', 'written since', 21);
+  assert.is(cluster.administer(LEFT, splitAt('n', 4)), 'done');
+  cluster.pass(500);
+  deleteRange('a', 'n');
+  deleteRange('n', 'z');
+  assert.equal([read(cluster, 'a'), read(cluster, 'x')], ['written since', 'written since']);
+  assertAlike(cluster);
+});
+
 test('a region that prepared takes nothing, and says why; merged, it says into what', () => {
   const cluster = parted();
   const { epoch } = cluster.region(RIGHT);

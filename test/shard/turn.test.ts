@@ -255,6 +255,48 @@ test('a range delete keeps what is outside of it, and what was written after it'
   );
 });
 
+test('a range delete that comes again deletes nothing that was written since, but for what it had not deleted', () => {
+  const cluster = new VirtualCluster();
+  const { nodeId } = cluster.elect();
+  const keys = ['a', 'b', 'c', 'd'];
+  const refill = (): void => keys.forEach((key) => cluster.put(nodeId, key, 'since'));
+  const deleteRange = (start: string, end: string, options = { session: 'user', seq: 5 }) =>
+    cluster.write(nodeId, { kind: 'deleteRange', start: text(start), end: text(end) }, options);
+  const left = (): (string | null)[] => keys.map((key) => cluster.value(nodeId, key));
+  refill();
+  assert.ok(deleteRange('b', 'c')?.write);
+  refill();
+  assert.ok(deleteRange('b', 'c')?.write);
+  assert.equal(left(), ['since', 'since', 'since', 'since']);
+  assert.ok(deleteRange('a', 'd')?.write, 'a part of the same delete that lay in another region');
+  assert.equal(left(), [null, 'since', null, 'since']);
+  refill();
+  for (const id of [1, 2, 3]) cluster.crash(id);
+  for (const id of [1, 2, 3]) cluster.restart(id);
+  cluster.elect();
+  const again = cluster.elect().nodeId;
+  cluster.write(again, { kind: 'deleteRange', start: text('a'), end: text('d') }, { session: 'user', seq: 5 });
+  assert.equal(
+    keys.map((key) => cluster.value(again, key)),
+    ['since', 'since', 'since', 'since'],
+    'also after a restart',
+  );
+});
+
+test('a range delete of which is forgotten what it deleted is neither done again nor called done', () => {
+  const cluster = new VirtualCluster();
+  const { nodeId } = cluster.elect();
+  cluster.put(nodeId, 'x', 'v');
+  const long = 'k'.repeat(LIMITS.keyBytes - 1);
+  const deleteRange = (start: string, end: string, seq: number) =>
+    cluster.write(nodeId, { kind: 'deleteRange', start: text(start), end: text(end) }, { session: 'user', seq });
+  assert.ok(deleteRange('a', 'b', 1)?.write);
+  for (let seq = 2; seq < 8; seq++) assert.ok(deleteRange(`${long}a`, `${long}b`, seq)?.write);
+  const answer = deleteRange('a', 'z', 1)?.write?.results?.[0]?.error;
+  assert.is(answer?.code, 'StaleSequence');
+  assert.is(cluster.value(nodeId, 'x'), 'v');
+});
+
 test('a page of a scan goes both ways and says whether there is more', () => {
   const { cluster, leader } = elected();
   for (const key of ['a', 'b', 'c']) cluster.put(leader, key, key);

@@ -31,8 +31,12 @@ const MIXED: readonly Profile[] = [
   'regions',
 ];
 
+/** A run with placement takes as long as several others. */
+const PLACEMENT_EVERY = 25;
+
 export function profileOf(choice: ProfileChoice, seed: number): Profile {
-  return choice === 'mixed' ? MIXED[seed % MIXED.length]! : choice;
+  if (choice !== 'mixed') return choice;
+  return seed % PLACEMENT_EVERY === 0 ? 'placement' : MIXED[seed % MIXED.length]!;
 }
 
 export interface SeedTask {

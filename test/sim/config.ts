@@ -2,7 +2,7 @@
 
 import { Random } from './random.ts';
 
-export const PROFILES = ['default', 'network', 'disk', 'process', 'calm', 'changes', 'regions'] as const;
+export const PROFILES = ['default', 'network', 'disk', 'process', 'calm', 'changes', 'regions', 'placement'] as const;
 export type Profile = (typeof PROFILES)[number];
 
 /** Each is 0 where the fault is off. `every` is the mean time between two such faults in the cluster, in milliseconds. */
@@ -49,6 +49,8 @@ export interface Faults {
   pauseEvery: number;
   /** Share of timers before which the thread stalls. */
   stalls: number;
+  /** Slots go from one worker of a node to another while it serves; now and then a worker dies in the middle. */
+  slotMoveEvery: number;
   /** A clock that leaps ahead or runs far too fast or slow: leases are not checked then. */
   wildClockEvery: number;
 
@@ -61,6 +63,9 @@ export interface Faults {
   membershipEvery: number;
   splitEvery: number;
   mergeEvery: number;
+  /** Where placement runs: changes that somebody asks it for by hand, and nodes that are drained, for a while or for good. */
+  operateEvery: number;
+  drainEvery: number;
   /** The frames of old snapshots come once more, all of them and in order. */
   replayEvery: number;
   /** The replicas of a region compare their data. */
@@ -73,6 +78,10 @@ export interface SimConfig {
   readonly seed: number;
   readonly profile: Profile | 'given';
   readonly nodes: number;
+  /** Those that the cluster begins with; the others join. */
+  readonly initialNodes: number;
+  /** There is a region 1, and the nodes run placement. */
+  readonly placement: boolean;
   /** Peers of each region. */
   readonly replicas: number;
   readonly workers: number;
@@ -81,6 +90,8 @@ export interface SimConfig {
   /** Calls that one client has under way at a time. */
   readonly callsAtOnce: number;
   readonly keysPerRegion: number;
+  /** What is added to each value. */
+  readonly paddingBytes: number;
   /** Operations that each client makes at most. */
   readonly operations: number;
   /** Frames to one worker that a client does not wait for the answers of. */
@@ -138,12 +149,15 @@ export const NO_FAULTS: Readonly<Faults> = {
   workerCrashEvery: 0,
   pauseEvery: 0,
   stalls: 0,
+  slotMoveEvery: 0,
   wildClockEvery: 0,
   transferEvery: 0,
   handOverEvery: 0,
   membershipEvery: 0,
   splitEvery: 0,
   mergeEvery: 0,
+  operateEvery: 0,
+  drainEvery: 0,
   replayEvery: 0,
   comparisonEvery: 0,
 };
@@ -202,6 +216,9 @@ const MEMBERSHIP: Partial<Record<Fault, Draw>> = {
 };
 const RANGES: Partial<Record<Fault, Draw>> = { splitEvery: every(0.7, 5), mergeEvery: every(0.7, 5) };
 
+/** Profiles in which slots may move. */
+const MOVING_SLOTS: readonly Profile[] = ['default', 'process', 'changes', 'regions'];
+
 /** How likely a fault is on, where its profile has it. */
 const SHARE_OF_SEEDS = 0.25;
 /** Faults that leave little to be checked are on in few seeds, those that part logs in more. */
@@ -230,6 +247,7 @@ function menuOf(profile: Profile): Partial<Record<Fault, Draw>> {
     case 'default':
     case 'changes':
     case 'regions':
+    case 'placement':
       return { ...NETWORK, ...DISK, ...PROCESS, ...OPERATORS };
   }
 }
@@ -268,12 +286,15 @@ export function drawConfig(seed: number, profile: Profile): SimConfig {
     seed,
     profile,
     nodes,
+    initialNodes: nodes,
+    placement: false,
     replicas: nodes <= 3 ? nodes : random.pick([3, nodes]),
     workers: random.pick([1, 1, 2]),
     regions,
     clients: random.pick(callsAtOnce > 4 ? [1, 2, 3] : [2, 3, 4, 6]),
     callsAtOnce,
     keysPerRegion: random.pick(callsAtOnce > 2 ? [2, 4] : [1, 1, 2, 4]),
+    paddingBytes: 0,
     operations,
     inflightFrames: random.pick([2, 2, 8]),
     durationMs,
@@ -298,7 +319,9 @@ export function drawConfig(seed: number, profile: Profile): SimConfig {
     healMajorityOnly: random.chance(0.25),
     faults,
   };
-  return isChanging ? { ...config, ...drawRoom(changes, electionTimeoutMs) } : config;
+  if (profile === 'placement') return drawPlacement(config, new Random(seed, 'placement'));
+  const complete = isChanging ? { ...config, ...drawRoom(changes, electionTimeoutMs) } : config;
+  return MOVING_SLOTS.includes(profile) ? drawSlotMoves(complete, new Random(seed, `slots ${profile}`)) : complete;
 }
 
 function drawChanges(faults: Record<Fault, number>, profile: Profile, random: Random, electionTimeoutMs: number): void {
@@ -309,11 +332,60 @@ function drawChanges(faults: Record<Fault, number>, profile: Profile, random: Ra
   }
 }
 
+/**
+ * A cluster of three nodes that others join. Placement thinks in seconds, so the run is long, and what else happens is
+ * rarer by as much.
+ */
+function drawPlacement(config: SimConfig, random: Random): SimConfig {
+  const electionTimeoutMs = random.pick([200, 300]);
+  const durationMs = Math.round(random.between(10_000, 25_000));
+  const calmer = random.pick([3, 6, 12]);
+  const faults: Record<Fault, number> = { ...config.faults };
+  for (const fault of faultsOf(config)) if (fault.endsWith('Every')) faults[fault] = Math.round(faults[fault] * calmer);
+  faults.operateEvery = random.pick([0, 500, 1_500]);
+  faults.drainEvery = random.pick([0, 3_000, 6_000]);
+  if (random.chance(0.4)) faults.slotMoveEvery = every(1, 10)(random, electionTimeoutMs);
+  const operations = random.pick([100, 200, 400]);
+  return {
+    ...config,
+    nodes: random.pick([3, 4, 4, 5, 5]),
+    initialNodes: 3,
+    placement: true,
+    replicas: 3,
+    workers: faults.slotMoveEvery > 0 ? 2 : random.pick([1, 2]),
+    regions: random.pick([1, 1, 2, 3]),
+    clients: random.pick([1, 2, 3]),
+    keysPerRegion: random.pick([4, 8]),
+    paddingBytes: random.pick([50, 200]),
+    operations,
+    durationMs,
+    electionTimeoutMs,
+    heartbeatMs: Math.round(electionTimeoutMs / 5),
+    tickMs: Math.round(electionTimeoutMs / 12),
+    latencyMs: random.pick([0.3, 1, 3, 8]),
+    thinkMs: Math.round((durationMs * random.pick([0.5, 1])) / operations),
+    hibernateAfterMs: random.pick([0, 2, 5]) * electionTimeoutMs,
+    // Records of placement are as large as they are.
+    smallLimits: false,
+    shortLogs: random.chance(0.5),
+    healMajorityOnly: false,
+    faults,
+  };
+}
+
+/** Of a stream of its own, as all that was invented later. */
+function drawSlotMoves(config: SimConfig, random: Random): SimConfig {
+  if (!random.chance(0.4)) return config;
+  const slotMoveEvery = every(0.3, 4)(random, config.electionTimeoutMs);
+  return { ...config, workers: random.pick([2, 2, 3]), faults: { ...config.faults, slotMoveEvery } };
+}
+
 /** Nodes for peers to go to, and time for changes of several steps. Whom a majority is of is not known beforehand. */
 function drawRoom(random: Random, electionTimeoutMs: number): Partial<SimConfig> {
   const nodes = random.pick([2, 3, 4, 5, 5]);
   return {
     nodes,
+    initialNodes: nodes,
     replicas: Math.min(nodes, random.pick([1, 3, 3, 3])),
     regions: random.pick([1, 1, 2, 3]),
     durationMs: Math.round(random.between(15, 35) * electionTimeoutMs),

@@ -13,6 +13,12 @@ const NO_RESPONDER_SHARE = 0.7;
 /** From a call to the frame that carries it, and whatever else came up in the same pass of the client's loop. */
 const DEFER_MS = 0.01;
 
+/** The node that a connection belongs to. */
+export interface ConnectionOwner {
+  readonly party: Party;
+  readonly isDead: () => boolean;
+}
+
 export class VirtualConnection implements ClientTransport {
   readonly party: Party;
   onResponse: (frame: Uint8Array) => void = () => {};
@@ -21,14 +27,17 @@ export class VirtualConnection implements ClientTransport {
   readonly #world: ClientSurroundings;
   readonly #random: Random;
   readonly #origin: string;
+  readonly #isDead: () => boolean;
   #closed = false;
 
-  constructor(world: ClientSurroundings, random: Random) {
+  /** Without an `owner` it is a user's, from outside. */
+  constructor(world: ClientSurroundings, random: Random, owner?: ConnectionOwner) {
     this.#world = world;
+    this.#isDead = owner?.isDead ?? (() => false);
     this.#random = random;
-    const number = world.admit((frame) => this.#receive(frame));
+    const number = world.admit((frame) => this.#receive(frame), owner?.party);
     this.#origin = String(number);
-    this.party = partyOfClient(number);
+    this.party = owner?.party ?? partyOfClient(number);
     this.runtime = {
       now: () => world.nowMs,
       random: () => random.next(),
@@ -41,7 +50,7 @@ export class VirtualConnection implements ClientTransport {
   #later(ms: number, run: () => void): () => void {
     let cancelled = false;
     this.#world.at(this.#world.nowMs + ms, () => {
-      if (cancelled) return;
+      if (cancelled || this.#isDead()) return;
       this.#world.promisesMoved = true;
       run();
     });
@@ -68,7 +77,7 @@ export class VirtualConnection implements ClientTransport {
   }
 
   #receive(frame: Uint8Array): void {
-    if (this.#closed) return;
+    if (this.#closed || this.#isDead()) return;
     this.#world.promisesMoved = true;
     this.onResponse(frame);
   }

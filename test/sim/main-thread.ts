@@ -1,43 +1,119 @@
 /**
- * What a node's main thread does for its workers, as engine/node does it: the ledger of ranges, routes, claims, words from
- * one worker to another, and the carrying on of merges. Everything goes through queues, so it comes a little later.
+ * A node's main thread in virtual time. What production runs there runs here: the switchboard between the workers, the
+ * carrying on of merges. Whatever happens on it happens as an event, and not while the process stands still.
  */
 
-import { ClaimKeeper } from '../../engine/node/range-claims.ts';
+import type { Logger } from '../../engine/config.ts';
+import { MergeDriver } from '../../engine/node/merge-driver.ts';
 import { RouteTable } from '../../engine/node/route-table.ts';
-import { decodeCommitMerge } from '../../engine/region/commit-merge.ts';
-import type { ShardEnvironment } from '../../engine/shard/ports.ts';
-import type { ToWorker } from '../../engine/shard/port-messages.ts';
+import type { NodeRuntime } from '../../engine/node/runtime.ts';
+import { Switchboard } from '../../engine/node/switchboard.ts';
+import type { FromWorker } from '../../engine/shard/port-messages.ts';
 import { RangeLedger } from '../../engine/shard/range-ledger.ts';
-import type { Shard } from '../../engine/shard/shard.ts';
 import { listRegions, listTombstones, loadRegion, regionRanges } from '../../engine/store/region-records.ts';
-import type { Region } from '../../rpc/wire/region.ts';
-import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
-import { MergeCarrier } from './merge-carrier.ts';
+import { asMraftError } from '../../rpc/wire/errors.ts';
+import { VirtualCalls, type Caller } from './calls.ts';
+import { CLUSTER } from './cluster.ts';
+import type { Random } from './random.ts';
 import type { RunningProcess } from './surroundings.ts';
+import { VirtualMember } from './virtual-member.ts';
+import { VirtualPool, type PoolHost } from './virtual-pool.ts';
 
-/** From one thread of a process to another. */
-export const THREAD_HOP_MS = 0.05;
+/** Nodes' wall clocks begin about here, and differ by seconds. */
+const WALL_MS = 1_700_000_000_000;
+const WALL_SPREAD_MS = 2_000;
 
-export class VirtualMainThread {
+export class VirtualMainThread implements PoolHost, Caller {
+  readonly nodeId: number;
+  readonly workerCount: number;
   readonly routes: RouteTable;
-  readonly merges: MergeCarrier;
+  readonly pool: VirtualPool;
+  readonly calls: VirtualCalls;
+  readonly runtime: NodeRuntime;
+  readonly merges: MergeDriver;
+  /** Undefined: this run has no placement. */
+  readonly member: VirtualMember | undefined;
   readonly #process: RunningProcess;
   readonly #ledger = new RangeLedger();
-  readonly #claims: ClaimKeeper;
-  readonly #waiting = new Map<number, (isGranted: boolean) => void>();
-  #nextClaim = 1;
+  readonly #switchboard: Switchboard;
 
-  constructor(process: RunningProcess) {
+  constructor(process: RunningProcess, random: Random) {
     this.#process = process;
     const { nodeId, workerCount, node } = process;
+    this.nodeId = nodeId;
+    this.workerCount = workerCount;
+    this.runtime = this.#makeRuntime(random);
     this.routes = new RouteTable(nodeId, workerCount);
-    this.merges = new MergeCarrier(process);
-    this.#claims = new ClaimKeeper({
-      ledger: this.#ledger,
-      store: node.disk.store,
-      workerOf: (regionId) => homeWorker(slotOfRegion(regionId), workerCount),
-      post: (worker, message) => this.#post(worker, message),
+    this.pool = new VirtualPool(this);
+    this.calls = new VirtualCalls(node.world, this);
+    const logger = this.#logger();
+    const { store } = node.disk;
+    this.#switchboard = new Switchboard(
+      {
+        nodeId,
+        store,
+        ledger: this.#ledger,
+        routes: this.routes,
+        // No snapshot is made smaller here.
+        jobs: { run: () => Promise.resolve('lost') },
+        logger,
+        onFatal: () => {},
+      },
+      this.pool,
+    );
+    this.merges = new MergeDriver({
+      cluster: CLUSTER,
+      nodeId,
+      calls: this.calls,
+      store,
+      logger,
+      runtime: this.runtime,
+      leaderOf: (regionId) => this.routes.route(regionId)?.leaderNodeId ?? 0,
+      nodes: () => this.routes.nodes,
+      changeRegion: (regionId, epoch, change) =>
+        this.pool.ask(this.pool.workerOf(regionId), (control) => control.changeRegion(regionId, epoch, change)),
+    });
+    this.#switchboard.listeners.merges = this.merges;
+    this.member = node.world.config.placement ? this.#makeMember(random, logger) : undefined;
+    if (!this.member) return;
+    this.#switchboard.listeners.member = this.member.member;
+    this.#switchboard.listeners.transports.push(this.member.transport);
+  }
+
+  #makeMember(random: Random, logger: Logger): VirtualMember {
+    const { node, bootEpoch, isNew } = this.#process;
+    const { nodeId, world, incarnation, home, disk } = node;
+    const { initialNodes } = world.config;
+    return new VirtualMember({
+      world,
+      nodeId,
+      incarnation,
+      bootEpoch,
+      workers: this.workerCount,
+      initialNodes: nodeId <= initialNodes ? Array.from({ length: initialNodes }, (_, i) => i + 1) : [],
+      isNew,
+      home,
+      store: disk.store,
+      pool: this.pool,
+      calls: this.calls,
+      routes: this.routes,
+      runtime: this.runtime,
+      random: random.stream(`member ${nodeId} ${bootEpoch}`),
+      logger,
+      isDead: () => this.isDead,
+      onRefused: (error) => node.refuse(error),
+    });
+  }
+
+  /** Starts the workers: at once, or as a member does, who may have to ask first whether there is a place for it. */
+  serve(startWorkers: () => void): void {
+    if (!this.member) return startWorkers();
+    const { node } = this.#process;
+    node.world.promisesMoved = true;
+    this.member.serve(startWorkers).catch((thrown: unknown) => {
+      const error = asMraftError(thrown);
+      if (error.code === 'NodeIdInUse' || error.code === 'ClusterMismatch') return node.refuse(error);
+      if (!this.isDead) this.report('a node starts', `node ${this.nodeId}: ${error.stack ?? error.message}`);
     });
   }
 
@@ -57,83 +133,79 @@ export class VirtualMainThread {
     }
   }
 
+  get neighbours(): number[] {
+    return this.#switchboard.neighbours;
+  }
+
   onWorkerDied(worker: number): void {
-    this.#claims.onWorkerDied(worker);
+    this.#switchboard.onWorkerDied(worker);
   }
 
-  /** Something that a worker said a moment ago; what it said before comes before. */
-  #hear(nowMs: number, act: () => void): void {
+  // --- the thread ----------------------------------------------------------------------------------------------------
+
+  get nowMs(): number {
+    return this.#process.node.world.nowMs;
+  }
+
+  get isDead(): boolean {
+    return this.#process.isDead;
+  }
+
+  get diedAtMs(): number {
+    return this.#process.diedAtMs;
+  }
+
+  at(ms: number, run: () => void): void {
     const { world } = this.#process.node;
-    world.at(nowMs + THREAD_HOP_MS, () => {
-      if (!this.#process.isDead) act();
+    world.at(Math.max(ms, this.#process.pausedUntilMs), () => {
+      if (this.isDead) return;
+      if (this.#process.pausedUntilMs > world.nowMs) return this.at(world.nowMs, run);
+      world.promisesMoved = true;
+      run();
     });
   }
 
-  #tell(regionId: number, act: (shard: Shard) => void): void {
-    const { node } = this.#process;
-    node.world.at(node.world.nowMs + THREAD_HOP_MS, () => {
-      const worker = this.#process.workerOf(regionId);
-      worker?.post(() => act(worker.shard));
-    });
+  receive(worker: number, message: FromWorker): void {
+    this.#switchboard.receive(worker, message);
   }
 
-  #post(_worker: number, message: ToWorker): void {
-    if (message.kind === 'destroyRegion') {
-      this.#tell(message.regionId, (shard) => shard.destroyRegion(message.regionId));
-    } else if (message.kind === 'claimed') {
-      const done = this.#waiting.get(message.id);
-      this.#waiting.delete(message.id);
-      done?.(message.isGranted);
-    }
+  onServing(): void {
+    this.#switchboard.onServing();
   }
 
-  /** What a worker's shard is given. `nowMs`: into the pass that it runs. */
-  portsFor(number: number, nowMs: () => number, isDead: () => boolean): Pick<ShardEnvironment, 'events' | 'ranges'> {
-    const { node } = this.#process;
-    const hear = (act: () => void): void => {
-      if (!isDead()) this.#hear(nowMs(), act);
-    };
+  report(check: string, message: string): void {
+    this.#process.node.world.report(check, message);
+  }
+
+  #makeRuntime(random: Random): NodeRuntime {
+    const { clock } = this.#process;
+    const skewMs = random.between(-WALL_SPREAD_MS, WALL_SPREAD_MS);
     return {
-      ranges: {
-        claim: ({ region, absorbed }, done) => {
-          const id = this.#nextClaim++;
-          this.#waiting.set(id, (isGranted) => {
-            node.world.at(node.world.nowMs + THREAD_HOP_MS, () => {
-              if (!isDead()) this.#process.worker(number)?.post(() => done(isGranted));
-            });
-          });
-          hear(() => this.#claims.onClaim(number, { kind: 'claim', id, region, absorbed }));
-        },
-        release: (regionId) => hear(() => this.#claims.onRelease(regionId)),
+      nowMs: () => clock.localAt(this.nowMs),
+      wallMs: () => WALL_MS + this.nowMs + skewMs,
+      random: () => random.next(),
+      after: (ms, run) => {
+        let cancelled = false;
+        this.at(clock.trueAt(clock.localAt(this.nowMs) + ms), () => {
+          if (!cancelled) run();
+        });
+        return () => void (cancelled = true);
       },
-      events: {
-        onLeader: (regionId, leaderNodeId, term) => hear(() => this.routes.noteLeader(regionId, leaderNodeId, term)),
-        onNodeLost: () => {},
-        onNode: (nodeId, workers) => hear(() => this.routes.noteNode(nodeId, workers)),
-        onRegions: (regions, absorbed = []) => hear(() => this.#onRegions(regions, absorbed)),
-        onSourceNeeded: (sourceId, targetId, merge) =>
-          hear(() => this.#tell(sourceId, (shard) => shard.finishRegion(targetId, decodeCommitMerge(merge)))),
-        onSourceReady: (sourceId, targetId) =>
-          hear(() => this.#tell(targetId, (shard) => shard.noteSourceReady(sourceId, targetId))),
-        onMergeStep: (target, merge) => hear(() => this.merges.step(target, merge)),
-        onNewborn: (regionId, campaigns) =>
-          hear(() => this.#tell(regionId, (shard) => shard.openStoredRegion(regionId, { isNewborn: true, campaigns }))),
-        onRegionGone: (regionId) => hear(() => this.#ledger.remove(regionId)),
-        onAnomaly: (what, error, regionId) => {
-          if (isDead()) return;
-          const where = `node ${node.nodeId}, region ${regionId}`;
-          node.world.report('no anomalies', `${where}: ${what}: ${error?.stack ?? ''}`);
-        },
-      },
+      newClusterId: () => `cluster ${random.below(2 ** 30)}`,
     };
   }
 
-  #onRegions(regions: readonly Region[], absorbed: readonly number[]): void {
-    this.#ledger.note(regions);
-    for (const region of regions) this.routes.learn(region);
-    for (const regionId of absorbed) {
-      this.#ledger.remove(regionId);
-      this.#tell(regionId, (shard) => shard.noteAbsorbed(regionId, regions[0]!));
-    }
+  /** Anomalies are reported where they are met (process.ts). */
+  #logger(): Logger {
+    const { world } = this.#process.node;
+    const log = (fields: object, message: string): void =>
+      world.trace(() => `  node ${this.nodeId}: ${message} ${describeFields(fields)}`);
+    return { debug: log, info: log, warn: log, error: log };
   }
+}
+
+function describeFields(fields: object): string {
+  return Object.entries(fields)
+    .map(([name, value]) => `${name}=${String(value)}`)
+    .join(' ');
 }

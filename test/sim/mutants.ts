@@ -6,6 +6,7 @@
 
 import type { ProfileChoice } from './batch.ts';
 import type { Mutant } from './mutant.ts';
+import { NODE_MUTANTS } from './node-mutants.ts';
 import { REGION_MUTANTS } from './region-mutants.ts';
 
 const RAFT = 'engine/raft';
@@ -322,6 +323,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...READS,
   ...EXACTLY_ONCE,
   ...REGION_MUTANTS,
+  ...NODE_MUTANTS,
 ];
 
 /** The files that a mutant changes. */

@@ -1,28 +1,39 @@
 /** Makes the faults that the configuration asks for, each at random times, and takes them all back at the end. */
 
+import { slotOfRegion } from '../../rpc/wire/slots.ts';
 import type { Fault, SimConfig } from './config.ts';
-import { partyOfClient, type Party } from './network.ts';
-import { Placement } from './placement.ts';
-import type { VirtualNode } from './process.ts';
+import type { Party } from './network.ts';
+import { Administrator } from './administrator.ts';
+import { Meddler } from './meddler.ts';
+import type { VirtualNode, VirtualProcess } from './process.ts';
 import type { Random } from './random.ts';
 import type { World } from './world.ts';
+
+/** What a move of a slot may end by, when it does not succeed. */
+const MOVE_CODES: readonly string[] = ['RegionChanging', 'Unavailable'];
+/** About as long as a move takes where nobody has much to do. */
+const MOVE_MS = 1;
 
 export class Nemesis {
   readonly #world: World;
   readonly #config: SimConfig;
-  readonly placement: Placement;
+  readonly meddler: Meddler;
+  readonly administrator: Administrator;
   #stopped = false;
   /** The leader that was cut off last. */
   #cutOff = 0;
   #doomed: VirtualNode | undefined;
   #joinLast: () => void = () => {};
+  /** Moves of slots that were begun and have not ended. */
+  readonly #openMoves = new Map<VirtualProcess, number>();
   /** Faults made, by name. */
   readonly made = new Map<string, number>();
 
   constructor(world: World) {
     this.#world = world;
     this.#config = world.config;
-    this.placement = new Placement(world);
+    this.meddler = new Meddler(world);
+    this.administrator = new Administrator(world);
   }
 
   start(): void {
@@ -43,12 +54,15 @@ export class Nemesis {
       blackoutEvery: () => this.#blackout(),
       workerCrashEvery: (random) => this.#crashWorker(random),
       pauseEvery: (random) => this.#pause(random),
+      slotMoveEvery: (random) => this.#moveSlots(random),
       wildClockEvery: (random) => this.#upsetClock(random),
       transferEvery: (random) => this.#transfer(random),
       handOverEvery: (random) => this.#handOver(random),
-      membershipEvery: (random) => this.placement.changeMembership(random),
-      splitEvery: (random) => this.placement.split(random),
-      mergeEvery: (random) => this.placement.merge(random),
+      membershipEvery: (random) => this.meddler.changeMembership(random),
+      splitEvery: (random) => this.meddler.split(random),
+      mergeEvery: (random) => this.meddler.merge(random),
+      operateEvery: (random) => this.administrator.operate(random),
+      drainEvery: (random) => this.administrator.drain(random),
       replayEvery: (random) => this.#world.replaySnapshots(random),
       comparisonEvery: (random) => this.#compare(random),
     };
@@ -56,6 +70,7 @@ export class Nemesis {
       const everyMs = this.#config.faults[fault];
       if (everyMs > 0) this.#repeat(fault, everyMs, this.#world.random.stream(fault), make);
     }
+    if (this.#config.placement) this.administrator.start(this.#world.random.stream('administrator'));
     this.#driftClocks(this.#world.random.stream('clocks'));
   }
 
@@ -83,7 +98,7 @@ export class Nemesis {
   }
 
   get #clients(): Party[] {
-    return Array.from({ length: this.#world.clientCount }, (_, number) => partyOfClient(number));
+    return this.#world.clientParties;
   }
 
   get #nodeIds(): number[] {
@@ -243,9 +258,42 @@ export class Nemesis {
   #crashWorker(random: Random): void {
     const { process } = this.#anyNode(random);
     if (!process) return;
-    const number = random.below(process.workerCount);
-    process.crashWorker(number);
-    this.#world.at(this.#world.nowMs + random.between(1, 100), () => process.startWorker(number));
+    process.crashWorker(random.below(process.workerCount), random.between(1, 100));
+  }
+
+  /** To another worker, perhaps all that the node has at once; and perhaps one of the two dies meanwhile. */
+  #moveSlots(random: Random): void {
+    const { process } = this.#anyNode(random);
+    if (!process || process.workerCount < 2) return;
+    const regions = [...this.#world.safety.replicasOn(process.nodeId)].map((replica) => replica.regionId);
+    if (regions.length === 0) return;
+    for (const regionId of random.chance(0.3) ? regions : [random.pick(regions)]) {
+      this.#moveSlot(process, slotOfRegion(regionId), random);
+    }
+  }
+
+  #moveSlot(process: VirtualProcess, slot: number, random: Random): void {
+    const { pool } = process.main;
+    const from = pool.workerOfSlot(slot);
+    const to = (from + 1 + random.below(process.workerCount - 1)) % process.workerCount;
+    this.#world.trace(() => `node ${process.nodeId} moves slot ${slot} from worker ${from} to ${to}`);
+    this.#openMoves.set(process, (this.#openMoves.get(process) ?? 0) + 1);
+    pool.beginMove(slot, to, (error) => {
+      this.#openMoves.set(process, this.#openMoves.get(process)! - 1);
+      this.#world.trace(() => `node ${process.nodeId}, slot ${slot}: ${error?.code ?? 'moved'}`);
+      if (error && !MOVE_CODES.includes(error.code)) this.#world.report('a move of a slot ends well', error.message);
+    });
+    if (!random.chance(0.15)) return;
+    const inMs = random.next() * MOVE_MS;
+    const restartMs = random.between(1, 100);
+    this.#world.at(this.#world.nowMs + inMs, () => process.crashWorker(random.chance(0.5) ? from : to, restartMs));
+  }
+
+  /** Moves of slots that have not come to their end, though their node runs. */
+  get openMoves(): number {
+    let count = 0;
+    for (const [process, moves] of this.#openMoves) if (!process.isDead) count += moves;
+    return count;
   }
 
   #pause(random: Random): void {
@@ -315,7 +363,8 @@ export class Nemesis {
   /** Heals everything, or a random majority: the others stay down or cut off. Returns the nodes that are well. */
   heal(): VirtualNode[] {
     this.#stopped = true;
-    this.placement.stop();
+    this.meddler.stop();
+    this.administrator.stop();
     const world = this.#world;
     world.network.heal();
     world.stallShare = 0;

@@ -1,299 +1,37 @@
-/**
- * A virtual node: one process after the other on one disk, each with a clock, a few worker threads and what production
- * runs on them. A worker's thread is modelled as Node runs it: a pass of the event loop first runs the timers that are
- * due, then takes what lies in the sockets, then runs what was put off behind the I/O; a turn takes as long as its
- * syncs do, and what arrives meanwhile waits.
- */
+/** A virtual node: one process after the other on one disk, each with a clock, a main thread and a few workers. */
 
-import { EventLoop, type LoopTimers } from '../../engine/shard/event-loop.ts';
+import type { Member } from '../../engine/node/member.ts';
 import type { RouteTable } from '../../engine/node/route-table.ts';
-import type { RegionChange } from '../../engine/region/admin.ts';
-import type { ShardEnvironment } from '../../engine/shard/ports.ts';
-import { Shard } from '../../engine/shard/shard.ts';
-import { loadIncarnation } from '../../engine/store/node-records.ts';
-import { checkFences, Fence } from '../../engine/store/fence.ts';
+import type { ReplicaStatus } from '../../engine/region/replica.ts';
+import { checkFences } from '../../engine/store/fence.ts';
 import { logIndexOf, META_KIND, readU64 } from '../../engine/store/keys.ts';
-import { putRegion, type RegionRecord } from '../../engine/store/region-records.ts';
+import { loadIncarnation } from '../../engine/store/node-records.ts';
+import { putRegion } from '../../engine/store/region-records.ts';
 import { decode, encode, mraft } from '../../rpc/wire/codec.ts';
-import { Amnesia, DiskFull, StorageFailure } from '../../rpc/wire/errors.ts';
-import type { Epoch, Region } from '../../rpc/wire/region.ts';
-import { homeWorker, slotOfRegion } from '../../rpc/wire/slots.ts';
+import { Amnesia, DiskFull, StorageFailure, type MraftError } from '../../rpc/wire/errors.ts';
+import type { Region } from '../../rpc/wire/region.ts';
+import type { VirtualCalls } from './calls.ts';
 import { NodeClock } from './clock.ts';
 import type { SimConfig } from './config.ts';
 import { ProcessDied, VirtualDisk, type Mutation } from './disk.ts';
-import { THREAD_HOP_MS, VirtualMainThread } from './main-thread.ts';
-import { findRecord } from './merge-carrier.ts';
+import { VirtualMainThread } from './main-thread.ts';
 import type { Random } from './random.ts';
-import type { NodeSurroundings, ReachableNode, RunningProcess, Sender, Turn } from './surroundings.ts';
+import type { NodeSurroundings, ReachableNode, RunningProcess, RunningWorker, Sender } from './surroundings.ts';
+import { VirtualWorker, type WorkerHost } from './worker.ts';
 
-export const CLUSTER = 'simulated';
-
-interface Arrived {
-  readonly atMs: number;
-  readonly frame: Uint8Array;
-  /** A peer's frame and the node it came from, or a client's and where its answers go. */
-  readonly fromNode: number;
-  readonly origin: string;
-}
-
-interface Timer {
-  readonly dueLocalMs: number;
-  readonly run: () => void;
-}
-
-export class VirtualWorker implements Turn {
-  readonly process: VirtualProcess;
-  readonly shard: Shard;
-  readonly opening = {};
-  readonly nodeId: number;
-  readonly #world: NodeSurroundings;
-  readonly #loop: EventLoop;
-  readonly #number: number;
-  #socket: Arrived[] = [];
-  /** From other threads; a look at the port brings all of them. */
-  #words: (() => void)[] = [];
-  #timers: Timer[] = [];
-  #soon: (() => void)[] = [];
-  #busyUntilMs = 0;
-  #nextPassMs = Infinity;
-  /** Into the pass that runs now. */
-  #elapsedMs = 0;
-  #inPass = false;
-  #dead = false;
-
-  constructor(process: VirtualProcess, number: number) {
-    this.process = process;
-    this.#number = number;
-    this.nodeId = process.nodeId;
-    this.#world = process.node.world;
-    const { node } = process;
-    const { config } = this.#world;
-    const clock = { nowMs: () => process.clock.localAt(this.#nowMs) };
-    const shardConfig = {
-      cluster: CLUSTER,
-      nodeId: node.nodeId,
-      worker: number,
-      workers: process.workerCount,
-      bootEpoch: process.bootEpoch,
-      incarnation: node.incarnation,
-      tickMs: config.tickMs,
-      timings: {
-        electionTimeoutMs: config.electionTimeoutMs,
-        heartbeatMs: config.heartbeatMs,
-        maxClockDrift: config.maxClockDrift,
-        hibernateAfterMs: config.hibernateAfterMs,
-      },
-    };
-    const store = node.disk.view(
-      () => this.#nowMs,
-      (ms) => (this.#elapsedMs += ms),
-    );
-    const random = process.random.stream(`worker ${process.bootEpoch} ${number} ${process.workerStarts++}`);
-    this.shard = new Shard(shardConfig, {
-      store,
-      fence: new Fence(
-        store,
-        number,
-        node.disk.fenceKeeper(number, () => this.#nowMs),
-      ),
-      clock,
-      random: () => random.next(),
-      transport: this.#transport(),
-      ...process.main.portsFor(
-        number,
-        () => this.#nowMs,
-        () => this.isDead,
-      ),
-    });
-    this.#loop = new EventLoop(
-      this.shard,
-      clock,
-      config.tickMs,
-      () => {},
-      (error) => this.#onFailure(error),
-      this.#loopTimers(),
-    );
-    this.shard.openOwnRegions();
-    this.#loop.start();
-  }
-
-  get isDead(): boolean {
-    return this.#dead || this.process.isDead;
-  }
-
-  get #nowMs(): number {
-    return this.#world.nowMs + this.#elapsedMs;
-  }
-
-  /** The thread ends without a word. */
-  die(): void {
-    this.#dead = true;
-    this.#loop.stop();
-  }
-
-  // --- the thread ----------------------------------------------------------------------------------------------------
-
-  receive(frame: Uint8Array, fromNode: number, origin: string): void {
-    if (this.isDead) return;
-    this.#socket.push({ atMs: this.#world.nowMs, frame, fromNode, origin });
-    this.#passAt(this.#world.nowMs);
-  }
-
-  post(run: () => void): void {
-    if (this.isDead) return;
-    this.#words.push(run);
-    this.#passAt(this.#world.nowMs);
-  }
-
-  /** Something of this thread's own was asked for between two passes. */
-  wake(): void {
-    this.#loop.wake();
-  }
-
-  #passAt(ms: number): void {
-    if (this.#inPass) return;
-    const atMs = Math.max(ms, this.#busyUntilMs, this.process.pausedUntilMs, this.#world.nowMs);
-    if (atMs >= this.#nextPassMs) return;
-    this.#nextPassMs = atMs;
-    this.#world.at(atMs, () => {
-      if (this.#nextPassMs !== atMs || this.isDead) return;
-      this.#nextPassMs = Infinity;
-      this.#pass();
-    });
-  }
-
-  #pass(): void {
-    const { nowMs } = this.#world;
-    const readyMs = Math.max(this.#busyUntilMs, this.process.pausedUntilMs);
-    if (readyMs > nowMs) return this.#passAt(readyMs);
-    const due = this.#takeDue();
-    const stallMs = due.length > 0 ? this.#world.stallMs() : 0;
-    if (stallMs > 0) {
-      this.#timers.push(...due);
-      this.#busyUntilMs = nowMs + stallMs;
-      return this.#passAt(this.#busyUntilMs);
-    }
-    this.#inPass = true;
-    this.#elapsedMs = 0;
-    for (const timer of due) timer.run();
-    this.#read();
-    const soon = this.#soon;
-    this.#soon = [];
-    for (const run of soon) run();
-    this.#inPass = false;
-    this.#busyUntilMs = nowMs + this.#elapsedMs + this.#world.config.passMs;
-    this.#elapsedMs = 0;
-    if (this.isDead) return;
-    if (soon.length > 0) this.#world.afterTurn(this);
-    this.#planNextPass();
-  }
-
-  #takeDue(): Timer[] {
-    const localMs = this.process.clock.localAt(this.#world.nowMs) + 1e-6;
-    const due = this.#timers.filter((timer) => timer.dueLocalMs <= localMs);
-    if (due.length === 0) return due;
-    this.#timers = this.#timers.filter((timer) => timer.dueLocalMs > localMs);
-    return due.sort((a, b) => a.dueLocalMs - b.dueLocalMs);
-  }
-
-  /** One look at the sockets brings a part of what lies there. */
-  #read(): void {
-    for (const word of this.#words.splice(0)) {
-      word();
-      this.#loop.wake();
-    }
-    const arrived = this.#socket.splice(0, this.#world.framesPerRead());
-    for (const { frame, fromNode, origin } of arrived) {
-      if (origin === '') this.shard.receivePeerFrame(frame, fromNode);
-      else this.shard.receiveRequests(frame, origin);
-      this.#loop.wake();
-    }
-  }
-
-  #planNextPass(): void {
-    if (this.#socket.length > 0 || this.#words.length > 0 || this.#soon.length > 0)
-      return this.#passAt(this.#busyUntilMs);
-    let dueLocalMs = Infinity;
-    for (const timer of this.#timers) dueLocalMs = Math.min(dueLocalMs, timer.dueLocalMs);
-    if (dueLocalMs < Infinity) this.#passAt(this.process.clock.trueAt(dueLocalMs));
-  }
-
-  /** Plans anew after the clock was changed. */
-  replan(): void {
-    if (!this.isDead) this.#planNextPass();
-  }
-
-  #loopTimers(): LoopTimers {
-    return {
-      soon: (run) => {
-        this.#soon.push(run);
-        this.#passAt(this.#world.nowMs);
-      },
-      after: (ms, run) => this.#after(ms, run),
-    };
-  }
-
-  #after(ms: number, run: () => void): () => void {
-    const timer = { dueLocalMs: this.process.clock.localAt(this.#nowMs) + ms, run };
-    this.#timers.push(timer);
-    this.#passAt(this.process.clock.trueAt(timer.dueLocalMs));
-    return () => void (this.#timers = this.#timers.filter((other) => other !== timer));
-  }
-
-  *unread(beforeMs: number): Generator<Uint8Array> {
-    for (const { atMs, frame, origin } of this.#socket) if (origin === '' && atMs < beforeMs) yield frame;
-  }
-
-  // --- what it is connected to ---------------------------------------------------------------------------------------
-
-  #transport(): ShardEnvironment['transport'] {
-    const { process } = this;
-    const { nodeId } = process.node;
-    return {
-      sendPeerFrame: (to, worker, frame, lane) => {
-        if (this.isDead) return false;
-        this.#world.safety.onPeerFrame(nodeId, frame);
-        if (lane === 'snap') this.#world.keepSnapshotFrame(process, to, worker, frame);
-        return this.#world.sendPeerFrame(process, this.#nowMs, to, worker, frame);
-      },
-      respond: (origin, frame) => {
-        if (!this.isDead) this.#world.sendResponse(process, this.#nowMs, origin, frame);
-      },
-      forwardPeerFrame: (worker, frame, fromNode) => this.#hop(worker, frame, fromNode, ''),
-      forwardRequests: (worker, origin, frame) => this.#hop(worker, frame, 0, origin),
-      flush: () => {},
-    };
-  }
-
-  #hop(worker: number, frame: Uint8Array, fromNode: number, origin: string): void {
-    if (this.isDead) return;
-    this.#world.at(this.#nowMs + THREAD_HOP_MS, () => this.process.worker(worker)?.receive(frame, fromNode, origin));
-  }
-
-  /** A turn broke off: in production the thread dies, and with a failed disk the whole node. */
-  #onFailure(error: unknown): void {
-    this.die();
-    if (this.process.isDead || error instanceof ProcessDied) return;
-    if (error instanceof StorageFailure && this.process.node.disk.hasFailed) {
-      this.process.node.stopForFailedDisk();
-      return;
-    }
-    const { nodeId } = this.process.node;
-    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    this.#world.report('a turn does not throw', `node ${nodeId}, worker ${this.#number}: ${text}`);
-  }
-}
+/** How soon the main thread learns that a thread has died; what that one said before may be heard until then. */
+const NOTICED_MS = 0.2;
 
 /** One run of a node's program. */
-export class VirtualProcess implements RunningProcess {
+export class VirtualProcess implements RunningProcess, WorkerHost {
   readonly node: VirtualNode;
   readonly nodeId: number;
   readonly bootEpoch: number;
+  readonly isNew: boolean;
   readonly clock: NodeClock;
   readonly random: Random;
   readonly workerCount: number;
   readonly main: VirtualMainThread;
-  /** A worker that is started again draws other numbers than the one before. */
   workerStarts = 0;
   readonly #workers: (VirtualWorker | undefined)[] = [];
   pausedUntilMs = 0;
@@ -303,20 +41,41 @@ export class VirtualProcess implements RunningProcess {
     this.node = node;
     this.nodeId = node.nodeId;
     this.bootEpoch = bootEpoch;
+    this.isNew = node.isNew;
     this.clock = clock;
     this.random = node.random;
     this.workerCount = workerCount;
-    this.main = new VirtualMainThread(this);
+    this.main = new VirtualMainThread(this, node.random.stream(`main ${this.nodeId} ${bootEpoch}`));
   }
 
-  /** Opens what the disk has. @throws ProcessDied, DiskFull, StorageFailure */
+  /** Opens what the disk has. @throws ProcessDied, DiskFull */
   open(): void {
     this.main.open();
-    for (let worker = 0; worker < this.workerCount; worker++) this.#workers[worker] = new VirtualWorker(this, worker);
+    this.main.serve(() => {
+      for (let worker = 0; worker < this.workerCount; worker++) this.startWorker(worker);
+    });
+  }
+
+  #seat(number: number, worker: VirtualWorker): void {
+    this.#workers[number] = worker;
+    this.main.pool.seat(number, worker);
   }
 
   get isDead(): boolean {
     return this.diedAtMs < Infinity;
+  }
+
+  /** Undefined: this run has no placement. */
+  get member(): Member | undefined {
+    return this.main.member?.member;
+  }
+
+  onGossip(subject: string, data: Uint8Array): void {
+    this.main.at(this.node.world.nowMs, () => this.main.member?.onGossip(subject, data));
+  }
+
+  get calls(): VirtualCalls {
+    return this.main.calls;
   }
 
   get routes(): RouteTable {
@@ -333,13 +92,15 @@ export class VirtualProcess implements RunningProcess {
   }
 
   workerOf(regionId: number): VirtualWorker | undefined {
-    return this.worker(homeWorker(slotOfRegion(regionId), this.workerCount));
+    return this.worker(this.main.pool.workerOf(regionId));
   }
 
   startWorker(number: number): void {
     if (this.isDead || this.worker(number)) return;
+    const before = this.#workers[number];
+    if (before) this.noteDead(number, before);
     try {
-      this.#workers[number] = new VirtualWorker(this, number);
+      this.#seat(number, new VirtualWorker(this, number));
     } catch (error) {
       if (error instanceof ProcessDied) return;
       if (!this.node.isOfDisk(error)) throw error;
@@ -348,18 +109,26 @@ export class VirtualProcess implements RunningProcess {
     }
   }
 
-  crashWorker(number: number): void {
-    this.worker(number)?.die();
-    this.main.onWorkerDied(number);
+  /** The thread ends without a word; the main thread learns of it, and starts another `afterMs` later. */
+  crashWorker(number: number, afterMs: number): void {
+    const worker = this.worker(number);
+    if (!worker) return;
+    worker.die();
+    const { world } = this.node;
+    this.main.at(world.nowMs + this.random.between(0, NOTICED_MS), () => {
+      this.noteDead(number, worker);
+      world.at(world.nowMs + afterMs, () => this.startWorker(number));
+    });
   }
 
-  changeRegion(regionId: number, epoch: Epoch, change: RegionChange, end: (outcome: string) => void): void {
-    const worker = this.workerOf(regionId);
-    worker?.post(() => worker.shard.changeRegion(regionId, epoch, change, (error) => end(error?.code ?? 'done')));
+  /** Behind a turn of a worker. */
+  noteOpen(worker: RunningWorker, statuses: readonly ReplicaStatus[]): void {
+    if (this.workerCount < 2) return;
+    this.main.pool.noteOpen(worker, new Set(statuses.map((status) => status.region.regionId)));
   }
 
-  recordOf(regionId: number, key: Uint8Array): RegionRecord | undefined {
-    return findRecord(this.node.disk.store, regionId, key);
+  noteDead(number: number, worker: VirtualWorker): void {
+    if (this.main.pool.unseat(number, worker)) this.main.onWorkerDied(number);
   }
 
   die(nowMs: number): void {
@@ -383,6 +152,11 @@ export class VirtualNode implements ReachableNode {
   hasForgotten = false;
   /** It is down for good, or back as somebody whom nobody knows. */
   isLost = false;
+  /** Its data directory has not been opened yet. */
+  isNew = true;
+  readonly home: { clusterId: string | undefined } = { clusterId: undefined };
+  /** It has lost its data and its name with it, or was asked to leave: its cluster may refuse it. */
+  mayBeRefused = false;
   /** It is not to be started again for now. */
   stayDown = false;
   /** How long after its next crash it is started again; undefined: by chance. */
@@ -434,6 +208,7 @@ export class VirtualNode implements ReachableNode {
     const workerCount = this.random.chance(0.9) ? config.workers : 1 + this.random.below(2);
     this.world.trace(() => `node ${this.nodeId} starts, boot ${this.bootEpoch}, ${workerCount} workers, clock ${rate}`);
     this.process = new VirtualProcess(this, this.bootEpoch, clock, workerCount);
+    this.isNew = false;
     try {
       this.process.open();
     } catch (error) {
@@ -502,6 +277,15 @@ export class VirtualNode implements ReachableNode {
     return true;
   }
 
+  /** Its cluster says that it has no place there: it stops for good, as production does. */
+  refuse(error: MraftError): void {
+    this.world.trace(() => `node ${this.nodeId} is refused: ${error.message}`);
+    if (!this.mayBeRefused) this.world.report('a member is not refused', `node ${this.nodeId}: ${error.message}`);
+    this.isLost = true;
+    this.stayDown = true;
+    this.crash();
+  }
+
   #forget(): void {
     this.hasForgotten = true;
     this.world.safety.onLoss(this.nodeId);
@@ -520,6 +304,9 @@ export class VirtualNode implements ReachableNode {
       this.world.safety.onLoss(this.nodeId);
       this.incarnation++;
       this.isLost = true;
+      this.isNew = true;
+      this.home.clusterId = undefined;
+      this.mayBeRefused = true;
     }
     this.#writeFirstRegions();
     this.world.safety.onCrash(this.nodeId, this.disk.store);
@@ -527,11 +314,13 @@ export class VirtualNode implements ReachableNode {
 
   /** All whom it shares a region with have heard it, and will know it from one who has lost its data. */
   isKnownTo(others: readonly VirtualNode[]): boolean {
+    // Where placement runs, anybody may come to share a region with it.
+    const isNear = (other: VirtualNode): boolean =>
+      this.world.config.placement ||
+      other.#regions.some((region) => region.peers.some((peer) => peer.nodeId === this.nodeId));
     return others.every(
       (other) =>
-        other === this ||
-        !other.#regions.some((region) => region.peers.some((peer) => peer.nodeId === this.nodeId)) ||
-        loadIncarnation(other.disk.store, this.nodeId) === this.incarnation,
+        other === this || !isNear(other) || loadIncarnation(other.disk.store, this.nodeId) === this.incarnation,
     );
   }
 

@@ -18,6 +18,9 @@ export function loadRegressions(): Regression[] {
     name,
     config: {
       ...config,
+      initialNodes: config.initialNodes ?? config.nodes,
+      placement: config.placement ?? false,
+      paddingBytes: config.paddingBytes ?? 0,
       shortLogs: config.shortLogs ?? false,
       hibernateAfterMs: config.hibernateAfterMs ?? 0,
       faults: { ...NO_FAULTS, ...config.faults },

@@ -1,9 +1,9 @@
 /** Liveness: behind the last fault everything that was begun comes to an end, and all replicas are alike. */
 
 import type { ReplicaStatus } from '../../engine/region/replica.ts';
-import type { Region } from '../../rpc/wire/region.ts';
+import { PLACEMENT_REGION_ID, type Region } from '../../rpc/wire/region.ts';
 import { isJointRegion } from './configurations.ts';
-import type { Placement } from './placement.ts';
+import type { Meddler } from './meddler.ts';
 import type { VirtualNode } from './process.ts';
 import type { Workload } from './workload.ts';
 import type { World } from './world.ts';
@@ -12,12 +12,16 @@ import type { World } from './world.ts';
 const REST_ELECTIONS = 30;
 /** Where regions change: removed voters stay for a while, snapshots wait for each other, merges are tried again each second. */
 const CHANGING_REST_ELECTIONS = 120;
+/** Where placement runs: dead nodes are noticed, replicas replaced, regions merged, one after the other. */
+const PLACEMENT_REST_MS = 60_000;
 const POLL_MS = 25;
 
 export interface Resting {
   readonly world: World;
   readonly workload: Workload;
-  readonly placement: Placement;
+  readonly meddler: Meddler;
+  /** Moves of slots that have not ended. */
+  readonly openMoves: () => number;
   /** Nodes that were healed. */
   readonly well: readonly VirtualNode[];
 }
@@ -26,9 +30,10 @@ export interface Resting {
 export async function rest(resting: Resting): Promise<void> {
   const { world, workload } = resting;
   const { faults, electionTimeoutMs } = world.config;
-  const isChanging = faults.membershipEvery + faults.splitEvery + faults.mergeEvery > 0;
+  const isChanging = world.config.placement || faults.membershipEvery + faults.splitEvery + faults.mergeEvery > 0;
   const elections = isChanging ? CHANGING_REST_ELECTIONS : REST_ELECTIONS;
-  const limitMs = world.nowMs + elections * electionTimeoutMs + workload.callTimeoutMs;
+  const placementMs = world.config.placement ? PLACEMENT_REST_MS : 0;
+  const limitMs = world.nowMs + elections * electionTimeoutMs + workload.callTimeoutMs + placementMs;
   let unrest: string | undefined = 'the faults have just ended';
   while (unrest !== undefined && !world.violation) {
     if (world.nowMs > limitMs) {
@@ -41,8 +46,12 @@ export async function rest(resting: Resting): Promise<void> {
 }
 
 /** What is still to happen; undefined: nothing. */
-function findUnrest({ world, workload, placement, well }: Resting): string | undefined {
+function findUnrest({ world, workload, meddler, openMoves, well }: Resting): string | undefined {
   const regions = world.currentRegions;
+  if (world.config.placement) {
+    const unrest = unrestOfPlacement(world, well);
+    if (unrest) return unrest;
+  }
   for (const region of regions) {
     const unrest = unrestOf(world, region, well);
     if (unrest) return unrest;
@@ -51,7 +60,8 @@ function findUnrest({ world, workload, placement, well }: Resting): string | und
     const leftover = findLeftover(world, node);
     if (leftover) return leftover;
   }
-  if (placement.openCalls > 0) return `${placement.openCalls} changes have not ended`;
+  if (meddler.openCalls > 0) return `${meddler.openCalls} changes have not ended`;
+  if (openMoves() > 0) return `${openMoves()} moves of slots have not ended`;
   return workload.isIdle ? undefined : workload.describeOpen();
 }
 
@@ -102,6 +112,30 @@ function findLeftover(world: World, node: VirtualNode): string | undefined {
     const facts = world.safety.regions.get(regionId)!;
     const isMember = !facts.isOver && facts.newest.peers.some((peer) => peer.peerId === peerId);
     if (!isMember) return `node ${node.nodeId} still has peer ${peerId} of region ${regionId}`;
+  }
+  return undefined;
+}
+
+/** Placement is led by whoever leads its region, and nothing of what it wants is left to be done. */
+function unrestOfPlacement(world: World, well: readonly VirtualNode[]): string | undefined {
+  for (const node of world.nodes) {
+    if (node.isLost && node.mayBeRefused && node.isUp) return `node ${node.nodeId} has no place here and was not told`;
+  }
+  const living = well.filter((node) => !node.isLost && node.isUp);
+  const acting = living.filter((node) => node.process?.member?.isPlacementLeader);
+  if (acting.length !== 1) return `${acting.length} nodes run placement`;
+  const [leader] = acting;
+  if (world.leaderOf(PLACEMENT_REGION_ID) !== leader)
+    return `node ${leader!.nodeId} runs placement and does not lead it`;
+  const operators = leader!.process!.member!.operators;
+  if (operators > 0) return `${operators} operators run`;
+  const wanted = Math.min(world.config.replicas, living.length);
+  for (const region of world.currentRegions) {
+    const there = region.peers.filter((peer) => living.some((node) => node.nodeId === peer.nodeId));
+    const isWhole = there.length >= wanted && there.every((peer) => peer.role === 'voter');
+    if (!isWhole) return `region ${region.regionId} is on ${there.length} of ${wanted} living nodes`;
+    const isTidy = living.length < world.config.replicas || there.length === region.peers.length;
+    if (!isTidy) return `region ${region.regionId} has replicas on nodes that are gone`;
   }
   return undefined;
 }

@@ -55,8 +55,11 @@ function* smallerOnes(config: SimConfig): Generator<SimConfig> {
   for (const fault of on) yield { ...config, faults: { ...faults, [fault]: 0 } };
   if (config.regions > 1) yield { ...config, regions: 1 };
   if (config.workers > 1) yield { ...config, workers: 1 };
-  if (config.nodes > 3) yield { ...config, nodes: 3, replicas: 3 };
-  if (config.nodes > 1 && config.nodes <= 3) yield { ...config, nodes: config.nodes - 1, replicas: config.nodes - 1 };
+  if (config.nodes > 3) yield { ...config, nodes: 3, initialNodes: 3, replicas: 3 };
+  if (config.nodes > 1 && config.nodes <= 3 && !config.placement) {
+    const nodes = config.nodes - 1;
+    yield { ...config, nodes, initialNodes: nodes, replicas: nodes };
+  }
   if (config.clients > 1) {
     yield { ...config, clients: 1 };
     yield { ...config, clients: config.clients - 1 };
@@ -66,6 +69,7 @@ function* smallerOnes(config: SimConfig): Generator<SimConfig> {
   if (config.operations > 5) yield { ...config, operations: Math.floor(config.operations / 2) };
   if (config.durationMs > 200) yield { ...config, durationMs: Math.floor(config.durationMs * 0.6) };
   if (config.regions > 2) yield { ...config, regions: config.regions - 1 };
+  if (config.paddingBytes > 0) yield { ...config, paddingBytes: 0 };
   if (config.clockSpread > 0) yield { ...config, clockSpread: 0 };
   if (config.hibernateAfterMs > 0) yield { ...config, hibernateAfterMs: 0 };
   if (config.shortLogs) yield { ...config, shortLogs: false };

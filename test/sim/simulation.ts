@@ -34,7 +34,7 @@ export interface SimResult {
 export async function simulate(config: SimConfig, options: WorldOptions = {}): Promise<SimResult> {
   const world = new World(config, options);
   const nemesis = new Nemesis(world);
-  for (const node of world.nodes) node.start();
+  for (const node of world.nodes.slice(0, config.initialNodes)) node.start();
   const workload = new Workload(world);
   workload.start();
   nemesis.start();
@@ -44,7 +44,7 @@ export async function simulate(config: SimConfig, options: WorldOptions = {}): P
     const well = nemesis.heal();
     world.trace(() => `the faults end; well: ${well.map((node) => node.nodeId).join(' ')}`);
     workload.stopped = true;
-    await rest({ world, workload, well, placement: nemesis.placement });
+    await rest({ world, workload, well, meddler: nemesis.meddler, openMoves: () => nemesis.openMoves });
     if (!world.violation) await lookBack(world, workload);
     if (!world.violation) checkFrames(world);
     if (!world.violation) {
@@ -67,7 +67,11 @@ export async function simulate(config: SimConfig, options: WorldOptions = {}): P
     overwrites: world.safety.overwrites,
     undecided,
     faults: Object.fromEntries(nemesis.made),
-    changes: Object.fromEntries(nemesis.placement.outcomes),
+    changes: Object.fromEntries([
+      ...nemesis.meddler.outcomes,
+      ...nemesis.administrator.outcomes,
+      ...world.placementCheck.made,
+    ]),
   };
 }
 
@@ -88,7 +92,8 @@ function checkFrames(world: World): void {
       const { malformed, otherCluster, otherSender, otherPeer, tooManyNodes } = worker.shard.stats().dropped;
       // Where peers come and go, some frames are for those that were there before.
       const { membershipEvery, splitEvery, mergeEvery } = world.config.faults;
-      const forOthers = membershipEvery + splitEvery + mergeEvery > 0 ? 0 : otherPeer;
+      const isChanging = world.config.placement || membershipEvery + splitEvery + mergeEvery > 0;
+      const forOthers = isChanging ? 0 : otherPeer;
       const refused = malformed + otherCluster + otherSender + forOthers + tooManyNodes;
       if (refused > 0) world.report('no honest frame is refused', `node ${node.nodeId} dropped ${refused}`);
     }

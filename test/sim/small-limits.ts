@@ -27,6 +27,7 @@ function cutLogs(limits: Limits, random: Random): void {
   // With one, each entry that cuts the log would be worth another.
   limits.logKeepEntries = random.pick([2, 4, 10]);
   limits.logForceEntries = limits.logKeepEntries * random.pick([2, 4, 8]);
+  limits.logCatchUpEntries = limits.logForceEntries * 4;
   limits.logDeletesPerBatch = random.pick([1, 3, 100]);
 }
 

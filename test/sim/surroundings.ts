@@ -1,14 +1,17 @@
 /** What nodes and clients see of the world around them; the world (world.ts) is built of them and so lies above. */
 
 import type { RouteTable } from '../../engine/node/route-table.ts';
-import type { RegionChange } from '../../engine/region/admin.ts';
+import type { ReplicaStatus } from '../../engine/region/replica.ts';
+import type { ToWorker } from '../../engine/shard/port-messages.ts';
+import type { ShardControl } from '../../engine/shard/shard-host.ts';
 import type { Shard } from '../../engine/shard/shard.ts';
-import type { RegionRecord } from '../../engine/store/region-records.ts';
-import type { Epoch } from '../../rpc/wire/region.ts';
+import type { NodeClock } from './clock.ts';
+import type { MraftError } from '../../rpc/wire/errors.ts';
 import type { SimConfig } from './config.ts';
 import type { VirtualDisk } from './disk.ts';
 import type { FreshReads } from './fresh-reads.ts';
-import type { VirtualNetwork } from './network.ts';
+import type { Party, VirtualNetwork } from './network.ts';
+import type { PlacementCheck } from './placement-check.ts';
 import type { Safety } from './safety.ts';
 
 /** Virtual time, and what is written down. */
@@ -22,6 +25,10 @@ export interface Surroundings {
   trace(line: () => string): void;
   /** Goes into the hash of the trace. */
   mix(value: number): void;
+  /** Publishers know that the broker is gone. */
+  readonly isOffline: boolean;
+  /** Set when something ran that may have settled a promise: microtasks are let through before the next event. */
+  promisesMoved: boolean;
 }
 
 /** A process, as far as its frames are concerned: what it had not sent when it died is never sent. */
@@ -30,30 +37,58 @@ export interface Sender {
   readonly diedAtMs: number;
 }
 
+/** What answers the questions that come to a process. */
+export interface Listener {
+  listensTo(subject: string): boolean;
+  onQuestion(subject: string, text: string, reply: (text: string) => void): void;
+}
+
 /** A process, as its threads and other nodes see it. */
 export interface RunningProcess extends Sender {
-  readonly node: { readonly nodeId: number; readonly world: NodeSurroundings; readonly disk: VirtualDisk };
+  readonly node: {
+    readonly nodeId: number;
+    readonly world: NodeSurroundings;
+    readonly disk: VirtualDisk;
+    readonly incarnation: number;
+    /** Which cluster its data belongs to. */
+    readonly home: { clusterId: string | undefined };
+    /** Its cluster says that it has no place there. */
+    refuse(error: MraftError): void;
+  };
+  readonly bootEpoch: number;
+  /** Made at this start. */
+  readonly isNew: boolean;
   readonly isDead: boolean;
   readonly workerCount: number;
+  readonly clock: NodeClock;
+  /** It stands still until then. */
+  readonly pausedUntilMs: number;
   readonly routes: RouteTable;
-  worker(number: number): RunningWorker | undefined;
-  workerOf(regionId: number): RunningWorker | undefined;
-  /** Changes a region that is led here; tells how that ended, by code or `done`. */
-  changeRegion(regionId: number, epoch: Epoch, change: RegionChange, end: (outcome: string) => void): void;
-  /** What this node has applied of a region, or of whoever is in its place. */
-  recordOf(regionId: number, key: Uint8Array): RegionRecord | undefined;
+  readonly calls: Listener;
+  onGossip(subject: string, data: Uint8Array): void;
+  /** Behind a turn of a worker. */
+  noteOpen(worker: RunningWorker, statuses: readonly ReplicaStatus[]): void;
 }
 
 export interface RunningWorker {
+  readonly number: number;
+  readonly isDead: boolean;
   readonly shard: Shard;
+  readonly control: ShardControl;
   /** A word from another thread, which is taken up between two turns. */
   post(run: () => void): void;
+  receiveWord(message: ToWorker): void;
+  /** Runs something between two turns, and tells what it comes to. */
+  answer(
+    run: () => unknown,
+    done: (value: unknown, nowMs: number) => void,
+    failed: (error: unknown, nowMs: number) => void,
+  ): void;
 }
 
 /** A worker behind a turn. */
-export interface Turn {
+export interface Turn extends RunningWorker {
   readonly nodeId: number;
-  readonly shard: Shard;
   /** Another object whenever the replicas were opened anew. */
   readonly opening: object;
   /** Frames of peers that arrived before `beforeMs` and were not looked at. */
@@ -68,6 +103,9 @@ export interface DownNode {
 
 export interface NodeSurroundings extends Surroundings {
   readonly safety: Safety;
+  readonly placementCheck: PlacementCheck;
+  /** The same world as clients see it: a node has one of its own. */
+  readonly clients: ClientSurroundings;
   readonly freshReads: FreshReads;
   /** How long the thread stalls now, before its timers run (a collection of garbage, a busy neighbour); 0: it does not. */
   stallMs(): number;
@@ -77,6 +115,8 @@ export interface NodeSurroundings extends Surroundings {
   afterTurn(turn: Turn): void;
   /** What runs on a node now; undefined: nothing. */
   processOf(nodeId: number): RunningProcess | undefined;
+  /** Nodes that answer questions on a subject now. */
+  listenersTo(subject: string): number[];
   onDown(node: DownNode): void;
   sendPeerFrame(from: Sender, departsMs: number, to: number, worker: number, frame: Uint8Array): boolean;
   /** A frame of a snapshot is remembered, so that it can come again. */
@@ -96,10 +136,6 @@ export interface ReachableNode {
 
 export interface ClientSurroundings extends Surroundings {
   readonly nodes: readonly ReachableNode[];
-  /** Publishers know that the broker is gone. */
-  readonly isOffline: boolean;
-  /** Set when something ran that may have settled a promise: microtasks are let through before the next event. */
-  promisesMoved: boolean;
-  /** Takes a client in; returns its number. */
-  admit(receive: (frame: Uint8Array) => void): number;
+  /** Takes a client in; returns its number. `party`: the node that it belongs to. */
+  admit(receive: (frame: Uint8Array) => void, party?: Party): number;
 }

@@ -4,8 +4,8 @@ import { createClient, type Client } from '../../rpc/client/index.ts';
 import type { ReadMode } from '../../rpc/client/kv.ts';
 import { MraftError } from '../../rpc/wire/errors.ts';
 import type { Input, Operation, Output } from '../linearizability/history.ts';
+import { CLUSTER } from './cluster.ts';
 import { VirtualConnection } from './connection.ts';
-import { CLUSTER } from './process.ts';
 import type { Random } from './random.ts';
 import { regionLetter, type World } from './world.ts';
 
@@ -97,7 +97,8 @@ export class Workload {
     this.errors.set(code, (this.errors.get(code) ?? 0) + 1);
     if (error instanceof MraftError && error.retryable) return;
     if (error instanceof MraftError && (error.code === 'SessionExpired' || error.code === 'Closed')) return;
-    if (code === 'BatchCrossesRegions' && this.#world.config.faults.splitEvery > 0) return;
+    const { placement, faults } = this.#world.config;
+    if (code === 'BatchCrossesRegions' && (placement || faults.splitEvery > 0)) return;
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
     this.#world.report('a good call meets no permanent error', text);
   }
@@ -167,7 +168,7 @@ class User {
   }
 
   #newValue(key: string): string {
-    const value = `${this.#id}.${++this.#writes}`;
+    const value = `${this.#id}.${++this.#writes}${'.'.repeat(this.#world.config.paddingBytes)}`;
     this.#workload.noteWritten(key, value);
     return value;
   }

@@ -1,11 +1,12 @@
 /** Everything of one run that has a place in virtual time: the event queue, the network, the nodes, the checks. */
 
 import { decode, mraft } from '../../rpc/wire/codec.ts';
-import { LAST_SYSTEM_REGION_ID, type Region } from '../../rpc/wire/region.ts';
+import { LAST_SYSTEM_REGION_ID, PLACEMENT_REGION_ID, type Region } from '../../rpc/wire/region.ts';
 import type { SimConfig } from './config.ts';
 import { EventQueue } from './event-queue.ts';
 import { FreshReads } from './fresh-reads.ts';
-import { partyOfClient, VirtualNetwork } from './network.ts';
+import { partyOfClient, VirtualNetwork, type Party } from './network.ts';
+import { PlacementCheck } from './placement-check.ts';
 import { VirtualNode, type VirtualProcess } from './process.ts';
 import { Random } from './random.ts';
 import { Safety } from './safety.ts';
@@ -31,12 +32,14 @@ export class World implements NodeSurroundings, ClientSurroundings {
   readonly random: Random;
   readonly queue = new EventQueue();
   readonly network: VirtualNetwork;
+  /** Of users' keys, as the cluster begins. */
   readonly regions: readonly Region[];
+  readonly placementCheck: PlacementCheck;
   readonly nodes: readonly VirtualNode[];
   readonly safety: Safety;
   readonly freshReads: FreshReads;
   readonly #snapshotFrames: { from: Sender; to: number; worker: number; frame: Uint8Array }[] = [];
-  readonly #clients: ((frame: Uint8Array) => void)[] = [];
+  readonly #clients: { readonly party: Party; readonly receive: (frame: Uint8Array) => void }[] = [];
   nowMs = 0;
   violation: Violation | undefined;
   promisesMoved = false;
@@ -58,9 +61,11 @@ export class World implements NodeSurroundings, ClientSurroundings {
     this.stallShare = config.faults.stalls;
     this.network = new VirtualNetwork(this.queue, this.random.stream('network'), config.latencyMs, config.faults);
     this.regions = layOutRegions(config);
+    this.placementCheck = new PlacementCheck((check, message) => this.report(check, message));
+    const regions = config.placement ? [systemRegion(config), ...this.regions] : this.regions;
     const nodeIds = Array.from({ length: config.nodes }, (_, i) => i + 1);
     this.safety = new Safety({
-      regions: this.regions,
+      regions,
       nodeIds,
       checkLeases: config.faults.wildClockEvery === 0,
       report: (check, message) => this.report(check, message),
@@ -78,7 +83,7 @@ export class World implements NodeSurroundings, ClientSurroundings {
       },
     });
     this.nodes = nodeIds.map((nodeId) => {
-      const own = this.regions.filter((region) => region.peers.some((peer) => peer.nodeId === nodeId));
+      const own = regions.filter((region) => region.peers.some((peer) => peer.nodeId === nodeId));
       return new VirtualNode(this, nodeId, own, this.random.stream(`node ${nodeId}`));
     });
     for (const { nodeId, disk } of this.nodes) this.safety.reload(nodeId, disk.store);
@@ -172,6 +177,7 @@ export class World implements NodeSurroundings, ClientSurroundings {
   afterTurn(turn: Turn): void {
     this.turns++;
     const statuses = turn.shard.listRegions();
+    this.processOf(turn.nodeId)?.noteOpen(turn, statuses);
     this.safety.onOpen(turn.nodeId, turn.opening, statuses);
     for (const status of statuses) {
       const campaigns = this.safety.onStatus(turn.nodeId, status, turn.opening, !turn.shard.isStalled);
@@ -244,22 +250,32 @@ export class World implements NodeSurroundings, ClientSurroundings {
     const client = Number(origin);
     this.freshReads.onResponses(from.nodeId, origin, frame);
     this.#mixBytes(frame);
-    this.network.send(from.nodeId, partyOfClient(client), departsMs, () => {
-      if (from.diedAtMs >= departsMs) this.#clients[client]?.(frame);
+    const { party, receive } = this.#clients[client]!;
+    this.network.send(from.nodeId, party, departsMs, () => {
+      if (from.diedAtMs >= departsMs) receive(frame);
     });
   }
 
-  admit(receive: (frame: Uint8Array) => void): number {
-    return this.#clients.push(receive) - 1;
+  admit(receive: (frame: Uint8Array) => void, party = partyOfClient(this.#clients.length)): number {
+    return this.#clients.push({ party, receive }) - 1;
   }
 
-  get clientCount(): number {
-    return this.#clients.length;
+  listenersTo(subject: string): number[] {
+    return this.nodes.filter((node) => node.process?.calls.listensTo(subject)).map((node) => node.nodeId);
+  }
+
+  /** Clients from outside. */
+  get clientParties(): Party[] {
+    return this.#clients.map(({ party }) => party).filter((party) => party < 0);
+  }
+
+  get clients(): this {
+    return this;
   }
 }
 
 /** Regions over the letters from `a` on; each has its peers on other nodes than its neighbour. */
-function layOutRegions({ regions, nodes, replicas }: SimConfig): Region[] {
+function layOutRegions({ regions, initialNodes: nodes, replicas }: SimConfig): Region[] {
   const edge = (i: number): Uint8Array => (i === 0 || i === regions ? Buffer.alloc(0) : Buffer.from(regionLetter(i)));
   return Array.from({ length: regions }, (_, i) => {
     const regionId = LAST_SYSTEM_REGION_ID + 1 + i;
@@ -269,6 +285,17 @@ function layOutRegions({ regions, nodes, replicas }: SimConfig): Region[] {
     });
     return { regionId, startKey: edge(i), endKey: edge(i + 1), epoch: { version: 1, confVersion: 1 }, peers };
   });
+}
+
+/** In which placement keeps its state. */
+function systemRegion({ initialNodes, replicas }: SimConfig): Region {
+  const peers = Array.from({ length: Math.min(initialNodes, replicas) }, (_, at) => ({
+    peerId: PLACEMENT_REGION_ID * 100 + at + 1,
+    nodeId: at + 1,
+    role: 'voter' as const,
+  }));
+  const everything = { startKey: Buffer.alloc(0), endKey: Buffer.alloc(0) };
+  return { regionId: PLACEMENT_REGION_ID, ...everything, epoch: { version: 1, confVersion: 1 }, peers };
 }
 
 export function regionLetter(position: number): string {

@@ -21,8 +21,8 @@ export type Row = Record<string, unknown>;
 export type Arguments = readonly unknown[];
 
 export interface Output {
-  /** Of a table, the columns that fit a line; --json says all. */
-  readonly columns?: readonly string[];
+  /** For people, in place of all that is known: what fits a line; --json says all. */
+  readonly row?: (row: Row) => Row;
   /** In place of a table, for people. */
   readonly text?: (answer: unknown) => string;
 }
@@ -48,22 +48,9 @@ export function ctlAction<F extends CtlFlags>(
     });
 }
 
-function print(answer: unknown, json: boolean, { columns, text }: Output): void {
+function print(answer: unknown, json: boolean, { row = (whole) => whole, text }: Output): void {
   if (json) console.log(JSON.stringify(answer ?? null));
   else if (text) console.log(text(answer));
-  else if (Array.isArray(answer)) process.stdout.write(formatTable((answer as Row[]).map((row) => only(row, columns))));
+  else if (Array.isArray(answer)) process.stdout.write(formatTable((answer as Row[]).map(row)));
   else console.log(JSON.stringify(answer ?? null, null, 2));
-}
-
-function only(row: Row, columns: readonly string[] | undefined): Row {
-  return columns ? Object.fromEntries(columns.map((column) => [column, row[column]])) : row;
-}
-
-/** Printable ASCII as it is, other bytes as \xNN; unambiguous, because a backslash is one of the others. */
-export function showKey(key: Uint8Array): string {
-  return Array.from(key, (byte) =>
-    byte >= 0x20 && byte < 0x7f && byte !== 0x5c
-      ? String.fromCharCode(byte)
-      : `\\x${byte.toString(16).padStart(2, '0')}`,
-  ).join('');
 }

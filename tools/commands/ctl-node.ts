@@ -6,20 +6,9 @@ import { DeadlineExceeded, InvalidArgument } from '../../rpc/wire/errors.ts';
 import type { Admin } from '../admin.ts';
 import { ctlAction, type Row } from './ctl-action.ts';
 import { wholeNumber } from './flags.ts';
-import type { ChangeFlags } from './operator-progress.ts';
+import { unlessLeaderless, type ChangeFlags } from './operator-progress.ts';
+import { showBytes, showDuration, showRate } from './units.ts';
 
-/** Of all that is known of a node, what fits a line; --json says all. */
-const COLUMNS = [
-  'nodeId',
-  'state',
-  'version',
-  'uptimeMs',
-  'workers',
-  'workerRestarts',
-  'regions',
-  'leaders',
-  'anomalies',
-];
 const POLL_MS = 500;
 
 interface DrainFlags extends ChangeFlags {
@@ -29,7 +18,9 @@ interface DrainFlags extends ChangeFlags {
 export function nodeCommand(): Command {
   return new Command('node')
     .description('nodes: state, workers, regions, leaders; and how one leaves')
-    .addCommand(ctlAction(new Command('list'), nodes, { columns: COLUMNS }).description('all nodes'))
+    .addCommand(
+      ctlAction(new Command('list'), nodes, { row: nodeRow }).description('all nodes, also those that do not answer'),
+    )
     .addCommand(
       ctlAction(new Command('show'), (admin, [id]) => findNode(admin, id as number))
         .description('one node')
@@ -58,19 +49,61 @@ export function nodeCommand(): Command {
     );
 }
 
-/** What the nodes say of themselves, with what placement says of them; either may know of more. */
+/**
+ * What the nodes say of themselves, with what placement says of them; either may know of more. `answers`: whether the node
+ * said anything itself.
+ */
 async function nodes(admin: Admin): Promise<Row[]> {
-  const [said, placed] = await Promise.allSettled([admin.nodes(), admin.placement('node.list')]);
-  if (said.status === 'rejected' && placed.status === 'rejected') throw said.reason;
-  const byId = new Map<number, Row>();
-  const add = (row: Row): void => {
-    const nodeId = row['nodeId'] as number;
-    byId.set(nodeId, { ...byId.get(nodeId), ...row });
-  };
-  if (placed.status === 'fulfilled') for (const row of placed.value as Row[]) add({ ...row, regions: row['replicas'] });
-  if (said.status === 'fulfilled') for (const row of said.value) add({ ...row });
+  const placed = (await admin.placement('node.list').catch(() => [])) as Row[];
+  const alive = placed.filter(({ state }) => state !== 'removed' && state !== 'dead').length;
+  const said = await admin.nodes({ expected: alive === 0 ? Infinity : alive }).catch((error: unknown) => {
+    if (placed.length === 0) throw error;
+    return [];
+  });
+  const byId = new Map<unknown, Row>();
+  for (const row of placed) byId.set(row['nodeId'], { ...row, answers: false });
+  for (const row of said) byId.set(row.nodeId, { ...byId.get(row.nodeId), ...row, answers: true });
   return [...byId.values()].sort((a, b) => (a['nodeId'] as number) - (b['nodeId'] as number));
 }
+
+/** For people: what fits a line. */
+function nodeRow(node: Row): Row {
+  return {
+    node: node['nodeId'],
+    state: node['state'] ?? 'unknown',
+    version: node['version'],
+    up: showDuration(node['uptimeMs']),
+    workers: node['workers'],
+    replicas: node['regions'] ?? node['replicas'],
+    leaders: node['leaders'],
+    size: showBytes(node['sizeBytes']),
+    'calls/s': showRate(node['load']),
+    labels: Object.entries(node['labels'] ?? {}).map(([name, value]) => `${name}=${String(value)}`),
+    notes: notesOn(node).join(', '),
+  };
+}
+
+/** What somebody should look at. */
+function notesOn(node: Row): string[] {
+  if (node['state'] === 'removed') return [];
+  const notes: string[] = [];
+  const { error } = node as { error?: { code: string; message: string } };
+  if (node['answers'] === false) notes.push('does not answer');
+  if (error) notes.push(`${error.code}: ${error.message}`);
+  for (const [field, what] of NOTED) {
+    const count = node[field];
+    if (typeof count === 'number' && count > 0) notes.push(`${count} ${what}`);
+  }
+  if (node['placementLeads'] === 1) notes.push('leads placement');
+  return notes;
+}
+
+const NOTED: readonly (readonly [field: string, what: string])[] = [
+  ['workerRestarts', 'worker restarts'],
+  ['leaderlessRegions', 'regions without leader'],
+  ['anomalies', 'anomalies'],
+  ['differences', 'differences between replicas'],
+];
 
 async function findNode(admin: Admin, id: number): Promise<Row> {
   const found = (await nodes(admin)).find((node) => node['nodeId'] === id);
@@ -90,7 +123,7 @@ async function drain(admin: Admin, nodeId: number, flags: DrainFlags): Promise<u
       throw new DeadlineExceeded(`node ${nodeId} is being drained still (${left} left): give it a longer --timeout-ms`);
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    node = (await admin.placement('node.show', { nodeId })) as Row;
+    node = ((await unlessLeaderless(admin.placement('node.show', { nodeId }))) as Row | undefined) ?? node;
   }
   return node;
 }

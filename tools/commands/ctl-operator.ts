@@ -2,12 +2,26 @@
 
 import { Command, Option } from 'commander';
 
+import { InvalidArgument } from '../../rpc/wire/errors.ts';
 import { ctlAction, type CtlFlags, type Row } from './ctl-action.ts';
 import { wholeNumber } from './flags.ts';
 import { change, showOutcome, type ChangeFlags } from './operator-progress.ts';
 import { formatTable } from './table.ts';
+import { showTime } from './units.ts';
 
-const KINDS = ['addReplica', 'removeReplica', 'moveReplica', 'transferLeader', 'split', 'merge'];
+/** The flags that a kind of change needs, and those that it may have. */
+const KINDS: Readonly<Record<string, { readonly needs: readonly Flag[]; readonly may?: readonly Flag[] }>> = {
+  addReplica: { needs: ['node'], may: ['observer'] },
+  removeReplica: { needs: ['node'] },
+  moveReplica: { needs: ['from', 'to'] },
+  transferLeader: { needs: ['node'] },
+  split: { needs: [], may: ['key64'] },
+  merge: { needs: ['target'] },
+};
+const KIND_NAMES = Object.keys(KINDS).join(', ');
+const FLAGS = ['node', 'from', 'to', 'target', 'key64', 'observer'] as const;
+type Flag = (typeof FLAGS)[number];
+
 /** Lines of the log that are shown where nobody says how many. */
 const LOG_LINES = 20;
 
@@ -32,8 +46,7 @@ export function operatorCommand(): Command {
       ctlAction<ListFlags>(
         new Command('list'),
         async (admin, _args, { log: lines }) => {
-          const { operators, log } = (await admin.placement('operator.list')) as Lists;
-          return { operators, log: lines === 0 ? [] : log.slice(-lines) };
+          return admin.placement('operator.list', { lines });
         },
         { text: showLists },
       )
@@ -53,8 +66,8 @@ export function operatorCommand(): Command {
         (admin, [kind], flags) => change(admin, requestOf(kind as string, flags), flags),
         { text: showOutcome },
       )
-        .description(`asks for a change: ${KINDS.join(', ')}`)
-        .argument('<kind>', KINDS.join(', '))
+        .description(`asks for a change: ${KIND_NAMES}`)
+        .argument('<kind>', KIND_NAMES)
         .requiredOption('--region <id>', 'of which region', wholeNumber)
         .option('--node <id>', 'addReplica, removeReplica, transferLeader: the node', wholeNumber)
         .option('--from <id>', 'moveReplica: a node', wholeNumber)
@@ -67,35 +80,50 @@ export function operatorCommand(): Command {
 }
 
 interface Lists {
+  /** How many run; of many not all are listed. */
+  readonly running: number;
   readonly operators: readonly Row[];
   readonly log: readonly Row[];
 }
 
+/** @throws InvalidArgument */
 function requestOf(kind: string, flags: AddFlags): object {
+  const known = Object.hasOwn(KINDS, kind) ? KINDS[kind] : undefined;
+  if (!known) throw new InvalidArgument(`kind: must be one of ${KIND_NAMES}`, { field: 'kind' });
+  const { needs, may = [] } = known;
+  for (const flag of FLAGS) {
+    const isGiven = flags[flag] !== undefined;
+    if (!isGiven && needs.includes(flag)) throw new InvalidArgument(`--${flag}: ${kind} needs it`, { field: flag });
+    if (isGiven && !needs.includes(flag) && !may.includes(flag)) {
+      throw new InvalidArgument(`--${flag}: ${kind} has no use for it`, { field: flag });
+    }
+  }
   const { region: regionId, node: nodeId, from: fromNodeId, to: toNodeId, target: targetRegionId } = flags;
   const { key64: splitKey, observer } = flags;
-  // What is undefined does not travel; what is missing is said by placement.
+  // What is undefined does not travel.
   return { kind, regionId, nodeId, fromNodeId, toNodeId, targetRegionId, splitKey, observer };
 }
 
 function showLists(answer: unknown): string {
-  const { operators, log } = answer as Lists;
-  const running = operators.map(({ operatorId, regionId, kind, origin, position, steps, reason }) => ({
+  const { running, operators, log } = answer as Lists;
+  const rows = operators.map(({ operatorId, regionId, kind, origin, position, steps, startedMs, reason }) => ({
     operator: operatorId,
     region: regionId,
     kind,
-    origin,
+    by: origin,
+    since: showTime(startedMs),
     step: `${String(position)} of ${(steps as unknown[]).length}`,
     reason,
   }));
-  const lines = log.map(({ atMs, event, operatorId, regionId, text }) => ({
-    at: new Date(atMs as number).toISOString(),
+  const lines = log.map(({ atMs, event, operatorId, origin, text }) => ({
+    at: showTime(atMs),
     event,
     operator: operatorId,
-    region: regionId,
+    by: origin,
     text,
   }));
-  const parts = [running.length === 0 ? 'no operator runs\n' : formatTable(running)];
+  const parts = [running === 0 ? 'no operator runs\n' : formatTable(rows)];
+  if (running > rows.length) parts.push(`and ${running - rows.length} more\n`);
   if (lines.length > 0) parts.push(formatTable(lines));
   return parts.join('\n').trimEnd();
 }

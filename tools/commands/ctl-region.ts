@@ -3,18 +3,20 @@
 import { Command, Option } from 'commander';
 
 import { InvalidArgument } from '../../rpc/wire/errors.ts';
-import type { Admin, RegionRoute } from '../admin.ts';
-import { ctlAction, showKey, type Arguments, type Row } from './ctl-action.ts';
+import { LAST_SYSTEM_REGION_ID, showKey, type Region } from '../../rpc/wire/region.ts';
+import type { Admin, PlacedRegion, RegionRoute } from '../admin.ts';
+import { ctlAction, type Arguments, type Row } from './ctl-action.ts';
 import { wholeNumbers, wholeNumber } from './flags.ts';
 import { change, showOutcome, type ChangeFlags } from './operator-progress.ts';
+import { showBytes, showRate } from './units.ts';
 
 export function regionCommand(): Command {
   return new Command('region')
     .description('regions: ranges, peers, leaders; and changes of them')
     .addCommand(
-      ctlAction<RegionFlags>(new Command('list'), async (admin, _args, { system = false }) =>
-        (await admin.regions({ system })).map(regionView),
-      )
+      ctlAction<RegionFlags>(new Command('list'), (admin, _args, { system = false }) => regions(admin, system), {
+        row: regionRow,
+      })
         .description("all regions of users' keys")
         .option('--system', 'those of the system too'),
     )
@@ -121,27 +123,92 @@ function splitKeyOf({ key, key64 }: RegionFlags): { splitKey?: string } {
   return key64 === undefined ? {} : { splitKey: key64 };
 }
 
-async function findRegion(admin: Admin, id: number): Promise<Row> {
-  const found = (await admin.regions({ system: true })).find((region) => region.regionId === id);
-  if (!found) throw new InvalidArgument(`region: there is no region ${id}`, { field: 'region' });
-  const known = await admin.placement('region.show', { regionId: id }).catch(() => undefined);
-  return { ...regionView(found), ...placementView(known) };
+/**
+ * Where regions are, as a node knows it, with what placement knows of them: it also remembers regions of which no node
+ * that answers has a replica.
+ */
+async function regions(admin: Admin, system: boolean): Promise<Row[]> {
+  const placed = await admin.placedRegions().catch((): PlacedRegion[] => []);
+  if (system) placed.push(...(await placedSystemRegions(admin)));
+  const byId = new Map(placed.map((region) => [region.regionId, region]));
+  const routes = await admin.regions({ system });
+  const rows = routes.map((route) => regionView(route, byId.get(route.regionId)));
+  const missing = placed.filter((region) => !routes.some((route) => overlaps(route, region)));
+  return [...rows, ...missing.map((region) => regionView(region, region))];
 }
 
-function placementView(known: unknown): Row {
-  if (known === undefined) return {};
-  const { sizeBytes, readsPerSecond, writesPerSecond, pendingPeers, downPeers, phase, term } = known as Row;
+async function placedSystemRegions(admin: Admin): Promise<PlacedRegion[]> {
+  const asked = Array.from({ length: LAST_SYSTEM_REGION_ID }, (_, at) => admin.placedRegion(at + 1));
+  return (await Promise.allSettled(asked)).flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+}
+
+function overlaps(route: RegionRoute, region: PlacedRegion): boolean {
+  if (route.regionId <= LAST_SYSTEM_REGION_ID || region.regionId <= LAST_SYSTEM_REGION_ID) {
+    return route.regionId === region.regionId;
+  }
+  const isBefore = (a: Region, b: Region): boolean => a.endKey.length > 0 && Buffer.compare(a.endKey, b.startKey) <= 0;
+  return !isBefore(route, region) && !isBefore(region, route);
+}
+
+async function findRegion(admin: Admin, id: number): Promise<Row> {
+  const placed = await admin.placedRegion(id).catch(() => undefined);
+  const route = (await admin.regions({ system: true })).find((region) => region.regionId === id) ?? placed;
+  if (!route) throw new InvalidArgument(`region: there is no region ${id}`, { field: 'region' });
+  return regionView(route, placed);
+}
+
+function regionView(route: RegionRoute, placed: PlacedRegion | undefined): Row {
+  return {
+    regionId: route.regionId,
+    start: showKey(route.startKey),
+    end: showKey(route.endKey),
+    version: route.epoch.version,
+    confVersion: route.epoch.confVersion,
+    leader: route.leaderNodeId === 0 ? null : route.leaderNodeId,
+    peers: route.peers.map(({ peerId, nodeId, role }) => ({ peerId, nodeId, role })),
+    ...(placed && reported(placed)),
+  };
+}
+
+function reported({
+  term,
+  phase,
+  sizeBytes,
+  readsPerSecond,
+  writesPerSecond,
+  pendingPeers,
+  downPeers,
+}: PlacedRegion): Row {
   return { term, phase, sizeBytes, readsPerSecond, writesPerSecond, pendingPeers, downPeers };
 }
 
-function regionView(region: RegionRoute): Row {
+/** For people: what fits a line. */
+function regionRow(region: Row): Row {
+  const { regionId, start, end, leader, version, confVersion, phase, sizeBytes, readsPerSecond, writesPerSecond } =
+    region;
   return {
-    regionId: region.regionId,
-    start: showKey(region.startKey),
-    end: showKey(region.endKey),
-    version: region.epoch.version,
-    confVersion: region.epoch.confVersion,
-    leader: region.leaderNodeId === 0 ? null : region.leaderNodeId,
-    peers: region.peers.map(({ peerId, nodeId, role }) => ({ peerId, nodeId, role })),
+    region: regionId,
+    start: start === '' ? '(first)' : start,
+    end: end === '' ? '(last)' : end,
+    leader: leader ?? 'none',
+    replicas: replicasOf(region),
+    phase,
+    size: showBytes(sizeBytes),
+    'reads/s': showRate(readsPerSecond),
+    'writes/s': showRate(writesPerSecond),
+    epoch: `${String(version)}.${String(confVersion)}`,
   };
+}
+
+/** The nodes, with what is not as usual there. */
+function replicasOf({ peers, pendingPeers = [], downPeers = [] }: Row): string[] {
+  const inOrder = (peers as Region['peers']).toSorted((a, b) => a.nodeId - b.nodeId);
+  return inOrder.map(({ peerId, nodeId, role }) => {
+    const unusual = [
+      ...(role === 'voter' ? [] : [role]),
+      ...((downPeers as number[]).includes(peerId) ? ['down'] : []),
+      ...((pendingPeers as number[]).includes(peerId) ? ['behind'] : []),
+    ];
+    return unusual.length === 0 ? String(nodeId) : `${nodeId}(${unusual.join(',')})`;
+  });
 }

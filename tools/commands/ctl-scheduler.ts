@@ -56,18 +56,19 @@ export function settingsCommand(): Command {
 }
 
 function patchOf(assignments: readonly string[]): Record<string, unknown> {
-  const patch: Record<string, unknown> = {};
+  const patch = new Map<string, unknown>();
   for (const assignment of assignments) {
     const at = assignment.indexOf('=');
     if (at < 1) throw new InvalidArgument(`'${assignment}' is not name=value`, { field: 'settings' });
     const name = assignment.slice(0, at);
-    patch[name] = valueOf(name, assignment.slice(at + 1));
+    if (patch.has(name)) throw new InvalidArgument(`${name} is given twice`, { field: name });
+    patch.set(name, valueOf(name, assignment.slice(at + 1)));
   }
-  return patch;
+  return Object.fromEntries(patch);
 }
 
 /** Numbers, except for the one list. Whatever is none is refused by placement, by name. */
 function valueOf(name: string, text: string): unknown {
   if (name === 'spreadBy') return text === '' ? [] : text.split(',');
-  return text.trim() !== '' && Number.isFinite(Number(text)) ? Number(text) : text;
+  return /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text;
 }

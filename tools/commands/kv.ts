@@ -26,8 +26,8 @@ interface ScanFlags extends ReadFlags {
   readonly limit?: number;
 }
 
-/** A key was not there, or a swap did not happen: as grep, without a complaint. */
-const EXIT_NEGATIVE = 1;
+/** A key was not there, or a swap did not happen: an answer, which a script tells from a failure (1). */
+const EXIT_NEGATIVE = 3;
 
 export function kvCommand(): Command {
   return new Command('kv')
@@ -43,7 +43,7 @@ export function kvCommand(): Command {
 
 function getCommand(): Command {
   return withReadFlags(new Command('get'))
-    .description('print the value of a key; exit code 1 when there is none')
+    .description('print the value of a key; exit code 3 when there is none')
     .argument('<key>')
     .action(async (key: string, flags: ReadFlags) => {
       const value = await withClient(flags, (kv) => kv.get(key, { read: flags.read, timeoutMs: flags.timeoutMs }));
@@ -75,7 +75,7 @@ function deleteCommand(): Command {
 
 function casCommand(): Command {
   return withClusterFlags(new Command('cas'))
-    .description('write a key if it holds what is expected; exit code 1, and the current value, when it does not')
+    .description('write a key if it holds what is expected; exit code 3, and the current value, when it does not')
     .argument('<key>')
     .argument('[values...]', 'the expected value and the new one; --absent and --delete each stand for one of them')
     .option('--absent', 'expect that there is no such key')

@@ -1,6 +1,6 @@
 /** Asks placement for a change, and waits until it is done. */
 
-import { ChangeRefused, DeadlineExceeded } from '../../rpc/wire/errors.ts';
+import { ChangeRefused, DeadlineExceeded, PlacementUnavailable } from '../../rpc/wire/errors.ts';
 import type { Admin } from '../admin.ts';
 import type { CtlFlags, Row } from './ctl-action.ts';
 
@@ -10,15 +10,9 @@ export interface ChangeFlags extends CtlFlags {
 }
 
 interface LogEntry {
-  readonly sequence: number;
   readonly event: string;
   readonly operatorId?: number;
   readonly text: string;
-}
-
-interface OperatorList {
-  readonly operators: readonly Row[];
-  readonly log: readonly LogEntry[];
 }
 
 const POLL_MS = 200;
@@ -30,24 +24,36 @@ const POLL_MS = 200;
 export async function change(admin: Admin, request: object, flags: ChangeFlags): Promise<unknown> {
   const operator = (await admin.placement('operator.add', request)) as Row;
   if (flags.wait === false) return operator;
+  const { operatorId } = operator;
   const deadlineMs = performance.now() + flags.waitMs;
-  let seen = 0;
   for (;;) {
-    const { log } = (await admin.placement('operator.list', { afterSequence: seen })) as OperatorList;
-    const end = log.find((entry) => entry.operatorId === operator['operatorId'] && entry.event !== 'started');
+    const { end } = ((await unlessLeaderless(admin.placement('operator.show', { operatorId }))) ?? {}) as Shown;
     if (end) return outcome(operator, end);
-    seen = Math.max(seen, ...log.map((entry) => entry.sequence));
     if (performance.now() > deadlineMs) {
       throw new DeadlineExceeded(
-        `operator ${String(operator['operatorId'])} still runs: see 'ctl operator list', or give it a longer --timeout-ms`,
+        `operator ${String(operatorId)} still runs: see 'ctl operator list', or give it a longer --timeout-ms`,
       );
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
 }
 
+interface Shown {
+  readonly end?: LogEntry;
+}
+
+/** Undefined while nobody leads placement: what was begun goes on under its next leader. */
+export async function unlessLeaderless(asked: Promise<unknown>): Promise<unknown> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (error instanceof PlacementUnavailable) return undefined;
+    throw error;
+  }
+}
+
 function outcome(operator: Row, end: LogEntry): Row {
-  if (end.event !== 'done') throw new ChangeRefused(`${end.event}: ${end.text}`);
+  if (end.event !== 'done') throw new ChangeRefused(end.text);
   return { operatorId: operator['operatorId'], regionId: operator['regionId'], outcome: end.event, text: end.text };
 }
 

@@ -63,7 +63,7 @@ export function serveCommand(): Command {
     .requiredOption('--nats <url>', 'broker, or several with commas between')
     .requiredOption('--data <dir>', 'directory of its data')
     .option('--workers <n>', 'worker threads (default: cores)', wholeNumber)
-    .option('--regions <n>', 'regions at the first start (default: 48)', wholeNumber)
+    .option('--regions <n>', 'regions at the first start (default: 1, which splits as it grows)', wholeNumber)
     .option('--metrics <port>', 'Prometheus metrics on 127.0.0.1 (0: a free port)', wholeNumber)
     .option('--election-timeout-ms <ms>', 'shortest time without a leader before a campaign', wholeNumber)
     .option('--heartbeat-ms <ms>', 'how often a leader speaks', wholeNumber)

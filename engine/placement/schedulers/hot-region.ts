@@ -125,7 +125,7 @@ function coldFor(round: Round, source: PlacementNode, to: PlacementNode, moved: 
     const at = regions.peerOnNode(slot, source.slot);
     if (at === undefined || !regions.isFit(at) || !round.isSound(slot)) continue;
     if (round.model.loadOf(slot, true) * 4 > moved) continue;
-    return round.transfer(slot, source, 'hot-region', `in exchange for a hot region of node ${source.nodeId}`);
+    return round.transfer(slot, source, 'hot-region', `node ${source.nodeId} takes it in exchange for a hot region`);
   }
   return undefined;
 }
@@ -181,7 +181,7 @@ function coldReplicaFor(
     if (model.loadOf(slot, leads) * 4 > moved) continue;
     if (spreadOf(model, slot, source, from.slot) < spreadOf(model, slot, from, from.slot)) continue;
     const nodes = { goes: from.slot, comes: source, ...(leads && { leader: source.nodeId }) };
-    return round.exchange(slot, nodes, 'hot-region', `in exchange for a hot region of node ${source.nodeId}`);
+    return round.exchange(slot, nodes, 'hot-region', `node ${source.nodeId} takes it in exchange for a hot region`);
   }
   return undefined;
 }

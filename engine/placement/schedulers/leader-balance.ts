@@ -101,6 +101,6 @@ function better(a: Choice | undefined, b: Choice): Choice {
 }
 
 function proposalOf(round: Round, { slot, from, to }: Choice): Proposal {
-  const reason = `node ${from.nodeId} leads ${from.futureLeaders} regions, node ${to.nodeId} ${to.futureLeaders}`;
+  const reason = `node ${from.nodeId} leads ${from.futureLeaders} regions and node ${to.nodeId} leads ${to.futureLeaders}`;
   return round.transfer(slot, to, 'leader-balance', reason);
 }

@@ -3,6 +3,7 @@
  * the other, which the operator does in its steps.
  */
 
+import { showMib } from '../operator-words.ts';
 import type { Proposal } from '../operators.ts';
 import type { Round } from '../round.ts';
 
@@ -11,7 +12,7 @@ export function* merge(round: Round): Generator<Proposal> {
   if (settings.mergeSizeBytes === 0) return;
   for (const slot of round.patrolled) {
     if (!round.mayStart('merge')) return;
-    if (model.regions.count - round.runningMerges <= settings.minimumRegions) return;
+    if (model.userRegions - round.runningMerges <= settings.minimumRegions) return;
     if (!model.regions.isTaken(slot) || !isSmall(round, slot) || !isQuiet(round, slot)) continue;
     const target = chooseNeighbour(round, slot);
     if (target === undefined || !round.maySend(slot)) continue;
@@ -20,7 +21,7 @@ export function* merge(round: Round): Generator<Proposal> {
     yield {
       regionId: regionId[slot] as number,
       origin: 'merge',
-      reason: `${sizeBytes[slot]} bytes beside ${sizeBytes[target]}, both cold`,
+      reason: `it has ${showMib(sizeBytes[slot] as number)} and its neighbour ${showMib(sizeBytes[target] as number)}, and both are cold`,
       change: { kind: 'merge', targetRegionId },
     };
   }

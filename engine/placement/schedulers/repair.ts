@@ -70,9 +70,9 @@ function brokenPeer(round: Round, slot: number): PlacementNode | undefined {
 function remedy(round: Round, slot: number, sinceMs: number): Proposal | undefined {
   const { voters } = membersOf(round.model, slot);
   const wanted = round.settings.replicas;
-  if (voters.length < wanted) return addVoter(round, slot, `${voters.length} of ${wanted} replicas`);
-  if (voters.length > wanted) return removeVoter(round, slot, `${voters.length} replicas, ${wanted} wanted`);
-  if (!round.model.isComplete(slot)) return round.exchange(slot, {}, 'repair', 'a learner that nobody waits for');
+  if (voters.length < wanted) return addVoter(round, slot, `it has ${voters.length} of ${wanted} replicas`);
+  if (voters.length > wanted) return removeVoter(round, slot, `it has ${voters.length} replicas, ${wanted} are wanted`);
+  if (!round.model.isComplete(slot)) return round.exchange(slot, {}, 'repair', 'nobody waits for its learner');
   const broken = brokenPeer(round, slot);
   if (!broken || round.nowMs - sinceMs < round.settings.replaceAfterMs) return undefined;
   return replace(round, slot, broken, `the replica on node ${broken.nodeId} does not answer`);

@@ -4,6 +4,7 @@
  */
 
 import { REPLICA_OVERHEAD_BYTES, type PlacementNode } from '../node-table.ts';
+import { showMib } from '../operator-words.ts';
 import type { Proposal } from '../operators.ts';
 import { replicaWeight } from '../operator.ts';
 import type { Round } from '../round.ts';
@@ -66,10 +67,10 @@ function moveTo(round: Round, slot: number, source: PlacementNode, tolerance: nu
     accept: (node) => source.futureFill - node.futureFill >= weight / source.weight + weight / node.weight,
   });
   if (!target) return undefined;
-  const reason = `node ${source.nodeId} holds ${mib(source)} MiB, node ${target.nodeId} ${mib(target)}`;
+  const reason = `${holds(source)} and ${holds(target)}`;
   return round.exchange(slot, { goes: source.slot, comes: target }, 'replica-balance', reason);
 }
 
-function mib(node: PlacementNode): number {
-  return Math.round((node.sizeBytes + node.pending.sizeBytes) / (1024 * 1024));
+function holds({ nodeId, sizeBytes, replicas, pending }: PlacementNode): string {
+  return `node ${nodeId} holds ${showMib(sizeBytes + pending.sizeBytes)} in ${replicas.length + pending.replicas} replicas`;
 }

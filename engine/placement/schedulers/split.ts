@@ -1,5 +1,6 @@
 /** Regions that asked to be two get the ids for it. */
 
+import { showMib } from '../operator-words.ts';
 import type { Proposal } from '../operators.ts';
 import type { Round } from '../round.ts';
 import { isInside } from '../split-key.ts';
@@ -17,8 +18,8 @@ export function* split(round: Round): Generator<Proposal> {
     if (!round.isReady(slot)) continue;
     const why =
       reason === 'size'
-        ? `${Math.round((regions.sizeBytes[slot] as number) / (1024 * 1024))} MiB`
-        : `${Math.round(regions.rateOf(slot))} calls a second`;
+        ? `it has ${showMib(regions.sizeBytes[slot] as number)}`
+        : `it serves ${Math.round(regions.rateOf(slot))} calls a second`;
     yield { regionId, origin: 'split', reason: why, change: { kind: 'split', ...(splitKey && { splitKey }) } };
   }
 }

@@ -1,14 +1,15 @@
 /**
- * Placement as small as can be: it hands out ids and drives changes of regions through whoever leads them, step by step,
- * and gives up after a while. It asks the wrong node, too early and twice; whatever comes of it is legal, as long as the
- * region stays one.
+ * Changes regions as no placement would, in the place of one: it hands out ids and drives changes through whoever leads
+ * the regions, step by step, and gives up after a while. It asks the wrong node, too early and twice; whatever comes of it
+ * is legal, as long as the region stays one.
  */
 
 import type { RegionChange } from '../../engine/region/admin.ts';
 import type { PeerChange } from '../../engine/region/membership.ts';
 import { toWireRegion, type Epoch, type Region } from '../../rpc/wire/region.ts';
-import type { VirtualNode, VirtualWorker } from './process.ts';
+import type { VirtualNode } from './process.ts';
 import type { Random } from './random.ts';
+import type { VirtualWorker } from './worker.ts';
 import { regionLetter, type World } from './world.ts';
 
 /** What a change may fail by. */
@@ -34,7 +35,7 @@ const FEW_VOTERS = 3;
 /** What to ask the leader of a region for next, seeing it as it is. */
 type Step = (region: Region, leader: VirtualNode) => RegionChange | 'reached' | 'impossible' | 'wait';
 
-export class Placement {
+export class Meddler {
   readonly #world: World;
   #nextPeerId = FIRST_PEER_ID;
   #nextRegionId = FIRST_REGION_ID;
@@ -226,12 +227,12 @@ export class Placement {
   #ask(node: VirtualNode, regionId: number, epoch: Epoch, change: RegionChange): void {
     const worker = node.process?.workerOf(regionId);
     if (!worker) return;
-    this.#world.trace(() => `placement asks node ${node.nodeId} to change region ${regionId}: ${describe(change)}`);
+    this.#world.trace(() => `the meddler asks node ${node.nodeId} to change region ${regionId}: ${describe(change)}`);
     this.#count(worker, 1);
     let ended = false;
     worker.shard.changeRegion(regionId, epoch, change, (error) => {
       const outcome = error?.code ?? 'done';
-      this.#world.trace(() => `placement hears of region ${regionId}: ${error ? String(error) : 'done'}`);
+      this.#world.trace(() => `the meddler hears of region ${regionId}: ${error ? String(error) : 'done'}`);
       this.outcomes.set(outcome, (this.outcomes.get(outcome) ?? 0) + 1);
       if (ended) this.#world.report('a change ends once', `region ${regionId}: ${outcome}`);
       if (error && !CODES.includes(error.code)) {

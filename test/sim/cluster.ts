@@ -1,0 +1,2 @@
+/** The name of the one cluster of a run. */
+export const CLUSTER = 'simulated';
