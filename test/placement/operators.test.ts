@@ -146,6 +146,23 @@ test('a new leader of placement goes on with what the last one began', () => {
   }
 });
 
+test('a merge that was done while placement had no leader ends under the next one', () => {
+  const driver = stillCluster({ nodes: 5 });
+  // Both on the same nodes.
+  driver.placement.addOperator({ kind: 'merge', regionId: 2, targetRegionId: 3 }, driver.nowMs);
+  driver.onOrder = ({ step }) => {
+    if (step.kind === 'merge') driver.hasLeader = false;
+  };
+  driver.dispatch();
+  driver.runFor(20_000);
+  assert.not(driver.cluster.regions.has(2), 'it was merged');
+  assert.not(driver.hasLeader);
+  driver.onOrder = () => {};
+  driver.replaceLeader();
+  driver.runFor(10_000);
+  assert.is(driver.placement.operators().length, 0);
+});
+
 test('an operator ends when somebody else changes the region', () => {
   const driver = stillCluster({ nodes: 5 });
   driver.cluster.execute = () => {};

@@ -6,7 +6,7 @@
 
 import type { RegionChange } from '../../engine/region/admin.ts';
 import type { PeerChange } from '../../engine/region/membership.ts';
-import { toWireRegion, type Epoch, type Region } from '../../rpc/wire/region.ts';
+import { sameEpoch, toWireRegion, type Epoch, type Region } from '../../rpc/wire/region.ts';
 import type { VirtualNode } from './process.ts';
 import type { Random } from './random.ts';
 import type { VirtualWorker } from './worker.ts';
@@ -229,6 +229,8 @@ export class Meddler {
     if (!worker) return;
     this.#world.trace(() => `the meddler asks node ${node.nodeId} to change region ${regionId}: ${describe(change)}`);
     this.#count(worker, 1);
+    const now = worker.shard.regionStatus(regionId)?.region.epoch;
+    const isStale = now !== undefined && !sameEpoch(now, epoch);
     let ended = false;
     worker.shard.changeRegion(regionId, epoch, change, (error) => {
       const outcome = error?.code ?? 'done';
@@ -238,6 +240,7 @@ export class Meddler {
       if (error && !CODES.includes(error.code)) {
         this.#world.report('changes fail by documented codes', `region ${regionId}: ${error.stack ?? error.message}`);
       }
+      if (isStale && !error) this.#world.report('a change is made in the epoch it was asked in', `region ${regionId}`);
       ended = true;
       this.#count(worker, -1);
     });

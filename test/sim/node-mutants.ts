@@ -38,4 +38,59 @@ const SLOTS: readonly Mutant[] = [
   ),
 ];
 
-export const NODE_MUTANTS: readonly Mutant[] = [...SLOTS];
+const PLACEMENT: readonly Mutant[] = [
+  mutant(
+    'placement',
+    'placement writes without comparing',
+    'engine/node/placement-store.js',
+    'const seen = this.#seen.get(key);',
+    'const seen = text(await this.#kv.get(PREFIX + key, { timeoutMs: TIMEOUT_MS }));',
+  ),
+  mutant(
+    'placement',
+    'placement does not keep which ids it has given',
+    'engine/placement/placement.js',
+    'if (this.ids.durableBound !== bound)\n            this.keepIds();',
+    '',
+  ),
+  mutant(
+    'placement',
+    'placement takes a node back that has lost its data',
+    'engine/placement/roster.js',
+    'if (node.incarnation !== incarnation) {',
+    'if (false) {',
+  ),
+  mutant(
+    'placement',
+    'whoever leads region 1 no more goes on placing',
+    'engine/node/placement-host.js',
+    'this.#turn++;\n        this.#letGo();',
+    'this.#turn++;',
+  ),
+  mutant(
+    'changes',
+    'a change is carried out without comparing the epoch',
+    'engine/region/replica.js',
+    'checkEpoch(this.state, epoch);\n            const result = this.#proposeChange(change, nowMs);',
+    'const result = this.#proposeChange(change, nowMs);',
+  ),
+];
+
+const MERGES: readonly Mutant[] = [
+  mutant(
+    'regions',
+    'a merge is rolled back without proof',
+    'engine/node/merge-driver.js',
+    "if (!verdicts.includes('movedOn'))\n            return false;",
+    '',
+  ),
+  mutant(
+    'regions',
+    'a merge is given up after one attempt',
+    'engine/node/merge-driver.js',
+    'const isDoubtful = ',
+    'return; const isDoubtful = ',
+  ),
+];
+
+export const NODE_MUTANTS: readonly Mutant[] = [...SLOTS, ...MERGES, ...PLACEMENT];
