@@ -10,6 +10,7 @@ import { messageBytes, toWireMessage } from './raft-wire.ts';
 
 /** Every node has it. */
 const FIRST_WORKER = 0;
+const NOBODY: ReadonlySet<number> = new Set();
 
 interface Destination {
   readonly nodeId: number;
@@ -75,14 +76,18 @@ export class Outbox {
     return destination;
   }
 
-  /** Tells these nodes that this one is there, except where a frame since the last call, or one that waits, says so. */
-  beacon(nodeIds: Iterable<number>): void {
+  /**
+   * Tells these nodes that this one is there, except where a frame since the last call, or one that waits, says so. Those that
+   * are lost are asked to answer: a node that came back without a replica does not know who waits for it.
+   */
+  beacon(nodeIds: Iterable<number>, lostNodes: ReadonlySet<number> = NOBODY): void {
     const { worker: own, workers } = this.#config;
     for (const nodeId of nodeIds) {
       for (const worker of this.#directory.counterparts(nodeId, own, workers)) {
         const destination = this.#destination(nodeId, worker);
         const isSilent = destination.sequence === destination.beaconSequence && destination.messages.length === 0;
-        if (isSilent) this.#sendFrame(destination);
+        const unheard = lostNodes.has(nodeId);
+        if (isSilent || unheard) this.#sendFrame(destination, unheard);
         destination.beaconSequence = destination.sequence;
       }
     }
@@ -111,9 +116,9 @@ export class Outbox {
     return { cluster, fromNode: nodeId, bootEpoch, incarnation, sequence, fromWorker: worker, workers };
   }
 
-  #sendFrame(destination: Destination): void {
+  #sendFrame(destination: Destination, unheard = false): void {
     const { messages, notices } = destination;
-    const frame = encode(mraft.PeerFrame, { ...this.#head(destination), messages, notices });
+    const frame = encode(mraft.PeerFrame, { ...this.#head(destination), messages, notices, unheard });
     destination.messages = [];
     destination.notices = [];
     destination.sizeBytes = 0;

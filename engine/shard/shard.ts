@@ -526,7 +526,7 @@ export class Shard {
   /** Says that this node is there, and wakes what must not sleep on without those that are not. */
   #watchNodes(nowMs: number): void {
     if (this.#liveness.isBeaconDue(nowMs)) {
-      this.#outbox.beacon(new Set([...this.#liveness.nodes, ...this.#neighboursOfNode]));
+      this.#outbox.beacon(new Set([...this.#liveness.nodes, ...this.#neighboursOfNode]), this.#liveness.lostNodes);
     }
     for (const nodeId of this.#liveness.look(nowMs)) {
       this.#stats.nodesLost++;
@@ -545,6 +545,7 @@ export class Shard {
       this.#env.events.onNode(nodeId, frame.workers, frame.bootEpoch);
       this.#snapshots.onNodeStarted(nodeId, nowMs);
     }
+    if (frame.unheard) this.#outbox.beacon([nodeId]);
     // When several nodes come back, they do not in one moment: what one of them leads is not orphaned.
     if (this.#liveness.heard(nodeId)) this.#orphans.begin(nowMs + this.#config.timings.electionTimeoutMs);
   }

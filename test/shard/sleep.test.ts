@@ -1,7 +1,7 @@
 import type { Region } from '../../rpc/wire/region.ts';
 import { mraft } from '../../rpc/wire/codec.ts';
 import { assert, suite } from '../harness.ts';
-import { VirtualCluster, text } from './virtual-cluster.ts';
+import { VirtualCluster, text, wholeRegion } from './virtual-cluster.ts';
 
 const HIBERNATE_AFTER_MS = 1_000;
 /** Long enough for a group to fall asleep, or for a lost node to be noticed and its regions to elect others. */
@@ -138,6 +138,32 @@ test('a peer that slept through a write while its node could not be heard gets i
   made.pass(2 * A_WHILE_MS);
   assert.is(made.value(away, 'apple', mraft.ReadMode.STALE), 'red');
   assert.equal(awakeOn(made), [0, 0, 0]);
+});
+
+test('a peer that was added while its node was dead gets its replica when the node is back with nothing', () => {
+  const made = new VirtualCluster({
+    nodes: 4,
+    regions: [wholeRegion([1, 2, 3])],
+    hibernateAfterMs: HIBERNATE_AFTER_MS,
+  });
+  made.elect();
+  made.crash(4);
+  const added = made.change({
+    kind: 'membership',
+    joint: false,
+    changes: [{ action: 'addLearner', peerId: 40, nodeId: 4 }],
+  });
+  assert.is(added, undefined);
+  made.pass(3 * A_WHILE_MS);
+  const others = [1, 2, 3].map((nodeId) => made.node(nodeId).shard);
+  assert.equal(
+    others.map((shard) => shard.stats().awake),
+    [0, 0, 0],
+    'the region sleeps without it',
+  );
+  made.restart(4);
+  made.pass(3 * A_WHILE_MS);
+  assert.ok(made.node(4).shard.regionStatus(2), 'it was asked whether it is there, and answered');
 });
 
 test('a node that was cut off and comes back wakes none but those that elected another leader', () => {

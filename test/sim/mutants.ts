@@ -19,8 +19,8 @@ const DURABILITY: readonly Mutant[] = [
   mutant(
     'acknowledges before the sync',
     'engine/region/replica.js',
-    'this.#send(this.#ready.messages);',
-    'this.#send(this.#ready.messages); this.#send(this.#ready.durableMessages);',
+    'this.#voice.send(this.#ready.messages);',
+    'this.#voice.send(this.#ready.messages); this.#voice.send(this.#ready.durableMessages);',
   ),
   mutant('does not sync', 'engine/shard/turn.js', 'write(batch, { sync });', 'write(batch, { sync: false });'),
   mutant(

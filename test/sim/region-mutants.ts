@@ -20,9 +20,9 @@ const MEMBERSHIP: readonly Mutant[] = [
         return proposed;`,
       },
       {
-        file: 'engine/region/replica.js',
-        find: 'this.raft.applyConfChange(change);\n            },',
-        replace: 'try { this.raft.applyConfChange(change); } catch { /* it was already */ }\n            },',
+        file: 'engine/region/replica-changes.js',
+        find: 'this.#parts.raft.applyConfChange(change);',
+        replace: 'try { this.#parts.raft.applyConfChange(change); } catch { /* it was already */ }',
       },
     ],
     profile: 'changes',
@@ -88,9 +88,9 @@ const LOGS: readonly Mutant[] = [
   mutant(
     'changes',
     'a log is cut beyond what it is told',
-    'engine/region/replica.js',
-    'compactTo: (index, term) => ',
-    'compactTo: (told, term, index = told + 2) => ',
+    'engine/region/replica-changes.js',
+    'compactTo(index, term) {',
+    'compactTo(told, term, index = told + 2) {',
   ),
   mutant(
     'changes',
@@ -126,8 +126,8 @@ const SPLITS: readonly Mutant[] = [
   mutant(
     'regions',
     'an epoch is not compared when a read is served',
-    'engine/region/replica.js',
-    'checkEpoch(this.state, epoch);\n                checkPhase(this.state);',
+    'engine/region/read-side.js',
+    'checkEpoch(this.#state, request.epoch);\n            checkPhase(this.#state);',
     '',
   ),
   mutant(
