@@ -316,6 +316,11 @@ export class RaftNode {
     this.leadership?.onSnapshotReport(this.quorum.slotOf(peerId), arrived, this.nowMs);
   }
 
+  /** The peer's driver cannot go on with what is in its log: it gets a snapshot. No effect unless this peer leads. */
+  sendSnapshotTo(peerId: number, nowMs: number): void {
+    this.awakeLeadership(nowMs)?.sendSnapshotTo(this.quorum.slotOf(peerId));
+  }
+
   /** The driver wants this peer to be awake: no effect unless it hibernates. */
   wake(nowMs: number): void {
     const now = this.advanceTime(nowMs);

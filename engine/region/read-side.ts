@@ -9,10 +9,11 @@ import type { Epoch } from '../../rpc/wire/region.ts';
 import type { RaftMessage, RaftNode, ReadState } from '../raft/index.ts';
 import type { RegionPhase } from '../store/region-records.ts';
 import type { Origin, ReplicaEnvironment } from './ports.ts';
-import { ReadIndexService, readIndexMessage } from './read-index-service.ts';
+import { ReadIndexService } from './read-index-service.ts';
 import { RegionReader, answerBytes, type ReadStats } from './reader.ts';
 import { ReadQueue, type ReadRequest } from './reads.ts';
 import type { RegionState } from './region-state.ts';
+import { sideMessage } from './side-message.ts';
 
 /** What the reads need of the replica. */
 export interface ReadHost {
@@ -76,7 +77,7 @@ export class ReadSide {
   #askLeader(id: number): void {
     const { peerId, leader, term } = this.#host.raft;
     if (leader === 0) return this.failUnconfirmed();
-    this.#host.send([readIndexMessage('readIndex', peerId, leader, term, id)]);
+    this.#host.send([sideMessage('readIndex', { from: peerId, to: leader, term }, { context: id })]);
   }
 
   /** Tells all followers at once what is committed, by a round that nobody reads at. */
