@@ -1,8 +1,8 @@
 /** Merges whose source is not where it must be: nothing waits for ever, and nothing is forgotten. */
 
-import { destroyReplica, loadRegionRecord } from '../../engine/store/region-records.ts';
+import { destroyReplica, loadRegionRecord, loadTombstone } from '../../engine/store/region-records.ts';
 import { assert, suite } from '../harness.ts';
-import { LEFT, RIGHT, assertAlike, finish, parted, prepare, put, read, stored } from './merge-fixture.ts';
+import { LEFT, RIGHT, assertAlike, dataOf, finish, parted, prepare, put, read, stored } from './merge-fixture.ts';
 import type { VirtualCluster, VirtualNode } from './virtual-cluster.ts';
 
 const test = suite('merge without a source', { timeoutMs: 120_000 });
@@ -72,4 +72,45 @@ test('a leader whose source is missing on its node lets another lead, and the re
   assertReported(cluster.node(poor));
   assert.equal([read(cluster, 'a'), read(cluster, 'y')], ['left', '1']);
   assertAlike(cluster, ['2:- normal']);
+});
+
+test('a peer that was removed from its region while it was away goes, though the region was merged meanwhile', () => {
+  const cluster = parted();
+  const leader = cluster.elect(RIGHT).nodeId;
+  const left = [...cluster.nodes.keys()].find((id) => id !== leader && id !== cluster.elect(LEFT).nodeId)!;
+  cluster.loses = (frame) => frame.to === left;
+  for (const regionId of [LEFT, RIGHT]) {
+    const { peerId } = cluster.region(regionId).peers.find(({ nodeId }) => nodeId === left)!;
+    const changes = [{ action: 'remove', peerId, nodeId: left }] as const;
+    assert.is(cluster.change({ kind: 'membership', joint: false, changes }, regionId), undefined);
+  }
+  cluster.pass(300);
+  assert.is(prepare(cluster, RIGHT, LEFT), 'done');
+  finish(cluster, 10_000, [left]);
+  assert.equal(stored(cluster.node(left)), ['2:-m normal', '3:m- normal']);
+  cluster.loses = () => false;
+  cluster.pass(30_000);
+  assert.equal([stored(cluster.node(left)), dataOf(cluster.node(left))], [[], []]);
+});
+
+test('a source whose target was removed from its node before it could take it over goes, with its data', () => {
+  const cluster = parted();
+  put(cluster, 'y', '1', 20);
+  const leader = cluster.elect(LEFT).nodeId;
+  const left = [...cluster.nodes.keys()].find((id) => id !== leader && id !== cluster.elect(RIGHT).nodeId)!;
+  assert.is(prepare(cluster, RIGHT, LEFT), 'done');
+  cluster.pass(1_500);
+  cluster.loses = (frame) => frame.to === left;
+  cluster.carryOnMerges();
+  const { peerId } = cluster.region(LEFT).peers.find(({ nodeId }) => nodeId === left)!;
+  const changes = [{ action: 'remove', peerId, nodeId: left }] as const;
+  assert.is(cluster.change({ kind: 'membership', joint: false, changes }, LEFT), undefined);
+  assert.equal(stored(cluster.node(left)), ['2:-m normal', '3:m- merging']);
+  cluster.loses = () => false;
+  cluster.pass(30_000);
+  assert.equal(stored(cluster.node(left)), []);
+  assert.equal(dataOf(cluster.node(left)), []);
+  assert.is(loadTombstone(cluster.node(left).store, RIGHT)?.peerId, RIGHT * 10 + left);
+  assert.equal([read(cluster, 'a'), read(cluster, 'y')], ['left', '1']);
+  for (const { anomalies } of cluster.nodes.values()) assert.equal(anomalies, []);
 });
