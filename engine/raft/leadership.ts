@@ -269,7 +269,8 @@ export class Leadership {
     if (message.index > this.log.lastIndex) return false;
     if (progress.accepted(message.index)) this.advanceCommit(progress.match);
     // Whatever became of the snapshot: the log reaches back to what the peer has.
-    if (progress.state === 'snapshot' && progress.match >= this.log.firstIndex - 1) progress.becomeReplicate();
+    const isNeedless = progress.match >= this.log.firstIndex - 1 && !progress.asked;
+    if (progress.state === 'snapshot' && isNeedless) progress.becomeReplicate();
     if (progress.next <= this.log.lastIndex) this.appendDue = true;
     if (progress.peerId === this.transferTargetId) this.continueTransfer();
     return true;
@@ -292,6 +293,12 @@ export class Leadership {
     const progress = this.progress[slot];
     if (progress === undefined || progress.state !== 'replicate') return;
     progress.becomeProbe();
+    this.appendDue = true;
+  }
+
+  sendSnapshotTo(slot: number): void {
+    if (slot === this.selfSlot) return;
+    this.progress[slot]?.askSnapshot();
     this.appendDue = true;
   }
 

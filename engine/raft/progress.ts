@@ -21,6 +21,8 @@ export class Progress {
   nudge = false;
   /** Entries alone do not help it. */
   needsSnapshot = false;
+  /** Its driver asked for the snapshot that is under way, whatever the log has. */
+  asked = false;
   /** In the snapshot state: the index of the one that is under way. */
   pendingSnapshot = 0;
   /** It agreed to hibernate, and was not heard otherwise since. */
@@ -107,6 +109,14 @@ export class Progress {
     this.inflights.clear();
   }
 
+  /** The peer's driver asks for a snapshot. */
+  askSnapshot(): void {
+    if (this.state === 'snapshot') return;
+    this.becomeProbe();
+    this.needsSnapshot = true;
+    this.asked = true;
+  }
+
   /** The peer needs a snapshot, and one at `index` is on its way. It gets heartbeats only until that is decided. */
   becomeSnapshot(index: number): void {
     this.state = 'snapshot';
@@ -124,6 +134,7 @@ export class Progress {
   snapshotDecided(arrived: boolean, nowMs: number): void {
     const { pendingSnapshot } = this;
     this.becomeProbe();
+    this.asked = false;
     if (arrived) this.next = Math.max(this.next, pendingSnapshot + 1);
     this.pendingSnapshot = 0;
     this.probeSent = true;

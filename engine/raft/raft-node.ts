@@ -322,6 +322,11 @@ export class RaftNode {
     this.leadership?.onSnapshotReport(this.quorum.slotOf(peerId), arrived, this.nowMs);
   }
 
+  /** The peer's driver cannot go on with what is in its log: it gets a snapshot. No effect unless this peer leads. */
+  sendSnapshotTo(peerId: number, nowMs: number): void {
+    this.awakeLeadership(nowMs)?.sendSnapshotTo(this.quorum.slotOf(peerId));
+  }
+
   /** The driver wants this peer to be awake: no effect unless it hibernates. */
   wake(nowMs: number): void {
     const now = this.advanceTime(nowMs);
@@ -341,9 +346,7 @@ export class RaftNode {
    * rest is a quorum. Wakes it when one that it hibernates without is back. No effect on a peer that does not lead.
    */
   excuse(peerIds: readonly number[], nowMs: number): void {
-    const now = this.advanceTime(nowMs);
-    const hasReturned = this.leadership?.excuse(peerIds) ?? false;
-    if (hasReturned && this.isHibernating) this.wakeUp(now, 0);
+    if (this.leadership?.excuse(peerIds) === true) this.wake(nowMs);
   }
 
   /**

@@ -70,7 +70,9 @@ export type MessageKind =
   | 'snapshot'
   /** Between drivers: a replica asks its leader for a read index. The core never sees them. */
   | 'readIndex'
-  | 'readIndexResponse';
+  | 'readIndexResponse'
+  /** Between drivers: a replica asks its leader for a snapshot, because it cannot apply what its log has. */
+  | 'askSnapshot';
 
 /** One message between two peers of a region. Fields that a kind does not use are 0, false or empty. */
 export interface RaftMessage {

@@ -11,6 +11,7 @@ import {
   deleteRecords,
   deleteSession,
   listSessions,
+  putMergedInto,
   putTombstone,
   type RegionRecord,
 } from '../store/region-records.ts';
@@ -56,6 +57,7 @@ export function absorbSource({ index, merge, source, nodeId, state, store, sessi
   for (const { name } of records) deleteSession(batch, regionId, name);
   const own = source.region.peers.find((peer) => peer.nodeId === nodeId);
   putTombstone(batch, { peerId: own?.peerId ?? 0, region: source.region });
+  putMergedInto(batch, regionId, region.regionId);
   batches.written.push(() => dropLog(store, regionId));
   return region;
 }

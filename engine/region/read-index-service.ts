@@ -5,6 +5,7 @@
 
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import type { RaftMessage, ReadState } from '../raft/index.ts';
+import { sideMessage } from './side-message.ts';
 
 interface Asker {
   readonly peerId: number;
@@ -33,7 +34,8 @@ export class ReadIndexService {
       const asker = this.#askers.get(id);
       if (!asker) continue;
       this.#askers.delete(id);
-      answers.push(readIndexMessage('readIndexResponse', peerId, asker.peerId, term, asker.context, index));
+      const { context } = asker;
+      answers.push(sideMessage('readIndexResponse', { from: peerId, to: asker.peerId, term }, { context, index }));
     }
     return answers;
   }
@@ -42,32 +44,4 @@ export class ReadIndexService {
   clear(): void {
     this.#askers.clear();
   }
-}
-
-/** Between the replicas of a region, beside the core: `context` is the asker's correlation. */
-export function readIndexMessage(
-  kind: 'readIndex' | 'readIndexResponse',
-  from: number,
-  to: number,
-  term: number,
-  context: number,
-  index = 0,
-): RaftMessage {
-  return {
-    kind,
-    from,
-    to,
-    term,
-    index,
-    logTerm: 0,
-    commit: 0,
-    entries: [],
-    reject: false,
-    hintIndex: 0,
-    hintTerm: 0,
-    context,
-    transfer: false,
-    hibernate: false,
-    membership: undefined,
-  };
 }

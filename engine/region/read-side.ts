@@ -8,11 +8,12 @@ import { LIMITS } from '../../rpc/wire/limits.ts';
 import type { RaftMessage, RaftNode, ReadState } from '../raft/index.ts';
 import type { RegionPhase } from '../store/region-records.ts';
 import type { ReplicaEnvironment } from './ports.ts';
-import { ReadIndexService, readIndexMessage } from './read-index-service.ts';
+import { ReadIndexService } from './read-index-service.ts';
 import { RegionReader, answerBytes, type ReadStats } from './reader.ts';
 import { ReadQueue, type ReadRequest } from './reads.ts';
 import { checkEpoch, checkPhase } from './refusals.ts';
 import type { RegionState } from './region-state.ts';
+import { sideMessage } from './side-message.ts';
 import type { Voice } from './voice.ts';
 
 /** What the reads need of the replica. */
@@ -75,7 +76,7 @@ export class ReadSide {
   #askLeader(id: number): void {
     const { peerId, leader, term } = this.#host.raft;
     if (leader === 0) return this.failUnconfirmed();
-    this.#host.voice.send([readIndexMessage('readIndex', peerId, leader, term, id)]);
+    this.#host.voice.send([sideMessage('readIndex', { from: peerId, to: leader, term }, { context: id })]);
   }
 
   /** Tells all followers at once what is committed, by a round that nobody reads at. */

@@ -15,10 +15,10 @@ import {
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import { canVote, type Epoch, type Region } from '../../rpc/wire/region.ts';
 import { RaftNode } from '../raft/index.ts';
-import type { ProposeResult, RaftConfig, RaftMessage, RaftStatus, Ready } from '../raft/index.ts';
+import type { ProposeResult, RaftConfig, RaftMessage, Ready } from '../raft/index.ts';
 import { RegionLog } from '../store/log-store.ts';
 import { listSessions, loadApplied, loadHardState, putHardState, type RegionRecord } from '../store/region-records.ts';
-import { completeLog, composeCommitMerge, type CommitMerge } from './commit-merge.ts';
+import type { CommitMerge } from './commit-merge.ts';
 import { PendingChanges, adminPayload, type ChangeDone, type RegionChange } from './admin.ts';
 import { preparedCommand } from './admin-proposal.ts';
 import { admitCommand } from './admission.ts';
@@ -27,6 +27,7 @@ import { ApplyQueue } from './apply-queue.ts';
 import { RegionChanges } from './changes.ts';
 import { HashCheck } from './hash-check.ts';
 import { LogCutter } from './log-cutter.ts';
+import { MergeSide } from './merge-side.ts';
 import { checkMembershipChange, encodeMembershipChange, membershipOf } from './membership.ts';
 import type { Origin, ReplicaEnvironment, TurnBatches } from './ports.ts';
 import { PeerNodes } from './peer-nodes.ts';
@@ -36,6 +37,7 @@ import { ReplicaChanges } from './replica-changes.ts';
 import { readRequest, type ReadRequest } from './reads.ts';
 import { checkEpoch, checkPhase, proposeRefusal } from './refusals.ts';
 import { RegionState } from './region-state.ts';
+import type { ReplicaStats, ReplicaStatus } from './replica-status.ts';
 import { SessionTable } from './sessions.ts';
 import { Traffic } from './traffic.ts';
 import { Voice } from './voice.ts';
@@ -44,26 +46,7 @@ import { outcomeOf, writeAnswer } from './write-answer.ts';
 /** Election time-outs in which a peer hears nothing before it asks whether it was removed. */
 const SILENCE_ELECTIONS = 10;
 
-/** How often the leader of a region that prepared asks for its merge to go on. */
-const MERGE_STEP_MS = 1_000;
-
-export interface ReplicaStatus {
-  readonly region: Region;
-  readonly phase: RegionRecord['phase'];
-  readonly raft: RaftStatus;
-  readonly leaderNodeId: number;
-  readonly pendingProposals: number;
-  readonly pendingReads: number;
-  readonly sessions: number;
-}
-
-export interface ReplicaStats {
-  proposals: number;
-  entriesProposed: number;
-  entriesApplied: number;
-  pointReads: number;
-  scans: number;
-}
+export type { ReplicaStats, ReplicaStatus };
 
 export class Replica {
   readonly peerId: number;
@@ -87,13 +70,11 @@ export class Replica {
   #toldTerm = 0;
   #leads = false;
   /** Committed and not applied yet. */
-  readonly #unapplied = new ApplyQueue();
+  readonly #unapplied: ApplyQueue;
   /** When anybody spoke to this peer last. */
   #heardMs: number;
   readonly #cutter: LogCutter;
-  /** The region is merged away: nothing but its own log up to here is applied any more. */
-  #finish: { readonly commit: number } | undefined;
-  #nextMergeStepMs = 0;
+  readonly #merging: MergeSide;
 
   /**
    * Opens the replica from what the store knows. `stats` is shared by the replicas of a worker. `isNewborn`: the region
@@ -115,6 +96,7 @@ export class Replica {
     const hardState = loadHardState(store, regionId);
     const applied = loadApplied(store, regionId);
     this.#log = new RegionLog(store, regionId);
+    this.#unapplied = new ApplyQueue(this.#log);
     this.#cutter = new LogCutter(this.#log, this.state);
     this.raft = new RaftNode(raftConfig(own.peerId, env), {
       hardState: hardState ?? { term: 0, vote: 0, commit: 0 },
@@ -136,17 +118,21 @@ export class Replica {
       peerNodes: this.#peerNodes,
       cutter: this.#cutter,
       hashes: this.hashes,
-      isFinishing: () => this.#finish !== undefined,
+      isFinishing: () => this.#merging.isFinishing,
       tellCommit: () => this.#reads.tellCommit(env.clock.nowMs()),
     });
     const sessions = SessionTable.load(listSessions(store, regionId));
     this.#applier = new Applier(store, this.state, sessions, new RegionChanges(env.nodeId, changes), applied, (error) =>
       env.onAnomaly(regionId, error),
     );
-    this.#reads = new ReadSide(env, this.state, stats, {
-      raft: this.raft,
+    const { raft } = this;
+    const host = { raft, applied: this.#applier, voice: this.#voice };
+    this.#reads = new ReadSide(env, this.state, stats, host);
+    this.#merging = new MergeSide(store, this.state, this.#log, {
+      raft,
       applied: this.#applier,
       voice: this.#voice,
+      handOver: (nowMs) => this.#handOver(nowMs),
     });
   }
 
@@ -219,7 +205,7 @@ export class Replica {
   /** Whether a turn has something to do here. */
   get hasWork(): boolean {
     // Who is being merged away takes part in nothing: its core would hand out once more what it is told to apply.
-    if (this.#finish) return false;
+    if (this.#merging.isFinishing) return false;
     return this.raft.hasReady() || this.#proposals.hasGathered || this.#reads.hasWork;
   }
 
@@ -230,7 +216,7 @@ export class Replica {
 
   /** Whether what lags makes a run that is worth it, or has waited long enough. */
   isRunDue(nowMs: number): boolean {
-    return this.#finish !== undefined || this.#reads.count > 0 || this.#unapplied.isRunDue(nowMs);
+    return this.#merging.isFinishing || this.#reads.count > 0 || this.#unapplied.isRunDue(nowMs);
   }
 
   // --- step 2: what comes in ---------------------------------------------------------------------------------------
@@ -240,6 +226,7 @@ export class Replica {
     if (message.kind === 'snapshot') return;
     if (message.kind === 'readIndex') return this.#reads.onReadIndex(message, this.state.phase, nowMs);
     if (message.kind === 'readIndexResponse') return this.#reads.onReadIndexResponse(message);
+    if (message.kind === 'askSnapshot') return this.#merging.onAskSnapshot(message, nowMs);
     if (message.kind === 'vote' || message.kind === 'preVote') this.#noticeStranger(message.from);
     if (message.kind === 'append' || message.kind === 'heartbeat') this.#heardMs = nowMs;
     this.raft.step(message, nowMs);
@@ -255,6 +242,7 @@ export class Replica {
   tick(nowMs: number): void {
     this.#excuseLost(nowMs);
     this.raft.tick(nowMs);
+    this.#merging.tick(nowMs);
     if (this.isLeader || this.isAsleep) this.#heardMs = nowMs;
     else if (nowMs - this.#heardMs >= SILENCE_ELECTIONS * this.#env.timings.electionTimeoutMs)
       this.#askWhetherMember(nowMs);
@@ -332,7 +320,7 @@ export class Replica {
 
   /** Collects what the core wants and sends what need not wait for the disk. False: nothing to do. */
   #collect(nowMs: number): boolean {
-    if (this.#finish || !this.raft.hasReady()) return false;
+    if (this.#merging.isFinishing || !this.raft.hasReady()) return false;
     this.#ready = this.raft.ready(nowMs);
     this.#voice.send(this.#ready.messages);
     this.#reads.answerAskers(this.#ready.readStates);
@@ -378,18 +366,18 @@ export class Replica {
    * @throws as `apply`
    */
   applyLagging(batches: TurnBatches, mostBytes: number, answers: (() => void)[]): number {
-    const before = this.#unapplied.sizeBytes;
+    const before = this.#unapplied.takenBytes;
     if (this.isLagging) this.#applyRun(mostBytes, batches, answers);
     // They are served in the next turn, behind the write of what they see.
     this.#reads.release();
-    return before - this.#unapplied.sizeBytes;
+    return this.#unapplied.takenBytes - before;
   }
 
   /** False: an entry cannot be applied yet. */
   #applyRun(mostBytes: number, batches: TurnBatches, answers: (() => void)[]): boolean {
-    const before = this.#unapplied.sizeBytes;
+    const before = this.#unapplied.takenBytes;
     const run = this.#unapplied.run(mostBytes);
-    this.traffic.noteApplied(before - this.#unapplied.sizeBytes);
+    this.traffic.noteApplied(this.#unapplied.takenBytes - before);
     const isDone = this.#applier.apply(run, batches, (entry, outcomes) => {
       const proposals = this.#proposals.takeApplied(entry.index, entry.term);
       if (proposals) answers.push(() => this.#answerProposals(proposals, outcomes));
@@ -397,11 +385,15 @@ export class Replica {
       const done = this.#changes.takeApplied(entry.index, entry.term);
       if (done) batches.written.push(() => done(outcomes[0] instanceof MraftError ? outcomes[0] : undefined));
     });
-    if (!isDone) return false;
+    if (!isDone) {
+      this.#merging.noteWaiting(this.#applier.appliedIndex + 1, this.#env.clock.nowMs());
+      return false;
+    }
+    this.#merging.noteApplied();
     this.#unapplied.finishRun();
     this.#stats.entriesApplied += run.length;
     const last = run.at(-1)!;
-    if (this.#finish) return true;
+    if (this.#merging.isFinishing) return true;
     this.raft.appliedTo(last.index, last.term);
     this.#cutter.cut(this.raft, this.#applier.appliedIndex, batches.applied);
     return true;
@@ -453,6 +445,16 @@ export class Replica {
     this.raft.step(message, nowMs);
   }
 
+  /** Whether a snapshot that ends with this entry takes the place of data that is stuck before it. */
+  lacksDataOf(index: number): boolean {
+    return this.#merging.lacksDataOf(index);
+  }
+
+  /** The log has that entry, and so all that is before it. */
+  hasInLog(index: number, term: number): boolean {
+    return this.#log.term(index) === term;
+  }
+
   // --- changes of the region ---------------------------------------------------------------------------------------
 
   /**
@@ -502,12 +504,7 @@ export class Replica {
 
   /** What the leader of a region that prepared asks its target to do, now and then; undefined: nothing, or not yet. */
   mergeStep(nowMs: number): { readonly target: Region; readonly merge: CommitMerge } | undefined {
-    const { record, phase } = this.state;
-    if (phase !== 'merging' || !record.merge || !this.isLeader || nowMs < this.#nextMergeStepMs) return undefined;
-    this.#nextMergeStepMs = nowMs + MERGE_STEP_MS;
-    const everyoneHas = Math.min(...this.raft.status().progress.map((peer) => peer.match));
-    const merge = composeCommitMerge(record, this.#log, everyoneHas);
-    return merge && { target: record.merge.target, merge };
+    return this.#merging.step(nowMs);
   }
 
   /**
@@ -516,21 +513,14 @@ export class Replica {
    * @throws Internal when its log ends before what every peer was known to have; DiskFull, StorageFailure
    */
   finish(merge: CommitMerge): void {
-    if (this.#finish) return;
+    if (this.#merging.isFinishing) return;
     this.abandon();
-    completeLog(this.#env.store, this.#log, merge);
-    this.#finish = { commit: merge.commit };
-    const known = this.#unapplied.lastIndex ?? this.#applier.appliedIndex;
-    for (let index = known + 1; index <= merge.commit;) {
-      const page = this.#log.entries(index, merge.commit + 1, LIMITS.applyBytes);
-      this.#unapplied.push(page, this.#env.clock.nowMs());
-      index += page.length;
-    }
+    this.#merging.finish(merge, this.#unapplied, this.#env.clock.nowMs());
   }
 
   /** Everything up to the PrepareMerge is applied. */
   get isFinished(): boolean {
-    return this.#finish !== undefined && !this.isLagging && this.#applier.appliedIndex >= this.#finish.commit;
+    return this.#merging.isFinished(this.#unapplied);
   }
 
   // --- leadership --------------------------------------------------------------------------------------------------
@@ -548,6 +538,12 @@ export class Replica {
       .filter((progress) => progress.peerId !== this.peerId && progress.recentlyActive && !progress.learner)
       .sort((a, b) => b.match - a.match)
       .map((progress) => this.#peerNodes.of(progress.peerId) ?? 0);
+  }
+
+  /** Lets another peer lead, if one is fit to. */
+  #handOver(nowMs: number): void {
+    const [nodeId] = this.handoverCandidates();
+    if (nodeId !== undefined) this.transferTo(nodeId, nowMs);
   }
 
   #noticeLeader(): void {

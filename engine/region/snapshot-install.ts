@@ -35,6 +35,22 @@ import type { ReceivedHead } from './snapshot-receiver.ts';
 /** Behind every chunk. */
 const INSTALL_SEQUENCE = Number.MAX_SAFE_INTEGER;
 
+/** What is to be installed. */
+export interface InstallOrder {
+  readonly head: ReceivedHead;
+  /** That are staged. */
+  readonly chunks: number;
+  /** The descriptor of the old replica, if there was one. */
+  readonly replaced: Region | undefined;
+  /**
+   * The peer's log has the snapshot's last entry: it stays with the hard state, for what it promised is in it. Only its data
+   * is replaced.
+   */
+  readonly keepsLog: boolean;
+  /** Of this process. */
+  readonly boot: number;
+}
+
 /** Writes a batch and syncs it, as whoever owns the store does that. */
 export type WriteSynced = (batch: WriteBatch) => void;
 
@@ -46,6 +62,7 @@ export class SnapshotInstall {
   readonly #writeSynced: WriteSynced;
   readonly #batch: WriteBatch;
   readonly #chunks: number;
+  readonly #keepsLog: boolean;
   readonly #toClear: (() => void)[];
   /** The head needs no installing. */
   #next = 1;
@@ -54,21 +71,13 @@ export class SnapshotInstall {
   /**
    * Marks the region as applying: from here on there is no way back but through the end of the install. The old replica must
    * be closed, the snapshot staged and written.
-   * @param replaced the descriptor of the old replica, if there was one
-   * @param boot of this process
    * @throws DiskFull: nothing was done. StorageFailure
    */
-  static begin(
-    store: Store,
-    head: ReceivedHead,
-    chunks: number,
-    replaced: Region | undefined,
-    boot: number,
-    writeSynced: WriteSynced,
-  ): SnapshotInstall {
+  static begin(store: Store, order: InstallOrder, writeSynced: WriteSynced): SnapshotInstall {
+    const { head, chunks, replaced, keepsLog, boot } = order;
     const { regionId } = head.record.region;
     const batch = store.createBatch();
-    const install = { chunks, boot, ...(replaced ? { replaced: toWireRegion(replaced) } : {}) };
+    const install = { chunks, boot, keepsLog, ...(replaced ? { replaced: toWireRegion(replaced) } : {}) };
     batch.put('staging', stagingKey(regionId, INSTALL_SEQUENCE), encode(mraft.SnapshotInstall, install));
     putRegionRecord(batch, { ...head.record, phase: 'applying' });
     batch.delete('meta', metaKey(META_KIND.tombstone, regionId));
@@ -92,6 +101,7 @@ export class SnapshotInstall {
     this.record = fromWireRecord(record!);
     const begun = decode(mraft.SnapshotInstall, this.#staged(INSTALL_SEQUENCE));
     this.#chunks = begun.chunks;
+    this.#keepsLog = begun.keepsLog;
     const replaced = begun.replaced && begun.boot === boot ? fromWireRegion(begun.replaced) : undefined;
     this.#toClear = this.#clearing(replaced);
   }
@@ -108,6 +118,7 @@ export class SnapshotInstall {
       steps.push(() => this.#store.deleteRange(dataColumn(this.regionId), region.startKey, end));
     }
     for (const { column, start, end } of regionRanges(this.regionId)) {
+      if (column === 'log' && this.#keepsLog) continue;
       steps.push(() => this.#store.deleteRange(column, start, end));
     }
     return steps;
@@ -159,10 +170,10 @@ export class SnapshotInstall {
       term: isNewTerm ? messageTerm : before.term,
       // A vote holds for its own term.
       vote: isNewTerm ? 0 : before.vote,
-      commit: index,
+      commit: this.#keepsLog ? Math.max(before.commit, index) : index,
     });
     putApplied(this.#batch, this.regionId, { index, term });
-    putTruncated(this.#batch, this.regionId, { index, term });
+    if (!this.#keepsLog) putTruncated(this.#batch, this.regionId, { index, term });
     putRegionRecord(this.#batch, this.record);
   }
 

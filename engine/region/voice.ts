@@ -48,6 +48,11 @@ export class Voice {
     this.#env.respond(origin, { id: requestId, error: toWireError(error) });
     if (error instanceof MraftError && !(error instanceof Internal)) return;
     const anomaly = error instanceof MraftError ? error : new Internal(String(error), { cause: error });
-    this.#env.onAnomaly(this.#state.region.regionId, anomaly);
+    this.report(anomaly);
+  }
+
+  /** Something that should not be, and does no harm. */
+  report(error: MraftError): void {
+    this.#env.onAnomaly(this.#state.region.regionId, error);
   }
 }

@@ -65,13 +65,13 @@ export class IncomingSnapshots {
     return this.#incoming.size;
   }
 
-  /** Its replica is neither the old one nor the new one: it says nothing to anyone. */
   /** Whether one of such regions is under way. */
   some(matches: (regionId: number) => boolean): boolean {
     for (const regionId of this.#incoming.keys()) if (matches(regionId)) return true;
     return false;
   }
 
+  /** Its replica is neither the old one nor the new one: it says nothing to anyone. */
   isInstalling(regionId: number): boolean {
     return this.#incoming.get(regionId)?.install !== undefined;
   }
@@ -246,9 +246,15 @@ export class IncomingSnapshots {
       return this.#drop(regionId);
     }
     if (admission !== 'wanted') return this.#giveUp(regionId, receiver, admission);
-    const replaced = this.#host.regionOf(regionId);
     const { store, bootEpoch, writeSynced } = this.#around;
-    incoming.install = SnapshotInstall.begin(store, head, receiver.stagedChunks, replaced, bootEpoch, writeSynced);
+    const order = {
+      head,
+      chunks: receiver.stagedChunks,
+      replaced: this.#host.regionOf(regionId),
+      keepsLog: this.#host.keepsLog(head),
+      boot: bootEpoch,
+    };
+    incoming.install = SnapshotInstall.begin(store, order, writeSynced);
     incoming.installingMs = nowMs;
     this.#host.close(regionId);
   }

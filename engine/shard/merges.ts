@@ -54,10 +54,12 @@ export class Merges {
   readonly #finishing = new Map<number, Finishing>();
   /** Sources that were finished here, until their targets have taken over: their records are there, and nobody uses them. */
   readonly #finished = new Set<number>();
-  /** Sources whose replica here is closed and finished, for the targets that live here. */
-  readonly #ready = new Set<number>();
+  /** Sources that could not be finished: they are closed, and stay so unless they are asked for again. */
+  readonly #broken = new Set<number>();
+  /** Sources whose replica here is closed and finished, and the targets that live here. */
+  readonly #ready = new Map<number, number>();
   /** When a target that lives here last asked for its source. */
-  readonly #askedAtMs = new Map<number, number>();
+  readonly #asked = new Map<number, { readonly targetId: number; readonly atMs: number }>();
   /** Regions that lived here, and into what they were merged; the oldest are forgotten. */
   readonly #successors = new Map<number, Region>();
 
@@ -75,6 +77,9 @@ export class Merges {
 
   forget(replica: Replica): void {
     this.#preparing.delete(replica);
+    const { regionId } = replica;
+    for (const [sourceId, targetId] of this.#ready) if (targetId === regionId) this.#ready.delete(sourceId);
+    for (const [sourceId, { targetId }] of this.#asked) if (targetId === regionId) this.#asked.delete(sourceId);
   }
 
   /** What the leaders of regions that prepared ask for, now and then. */
@@ -123,7 +128,8 @@ export class Merges {
       // The target asks again.
       if (error instanceof DiskFull) return;
       if (!(error instanceof Internal)) throw error;
-      this.#ports.onAnomaly(regionId, error);
+      if (!this.#broken.has(regionId)) this.#ports.onAnomaly(regionId, error);
+      this.#broken.add(regionId);
     }
   }
 
@@ -139,6 +145,7 @@ export class Merges {
     for (const [regionId, { replica, targetId }] of this.#finishing) {
       if (!replica.isFinished) continue;
       this.#finishing.delete(regionId);
+      this.#broken.delete(regionId);
       this.#finished.add(regionId);
       this.#sayReady(regionId, targetId);
     }
@@ -155,8 +162,8 @@ export class Merges {
   hasSource(targetId: number, merge: CommitMerge, nowMs: number): boolean {
     const { regionId } = merge.source;
     if (this.#ready.has(regionId)) return true;
-    if (nowMs - (this.#askedAtMs.get(regionId) ?? -Infinity) < ASK_AGAIN_MS) return false;
-    this.#askedAtMs.set(regionId, nowMs);
+    if (nowMs - (this.#asked.get(regionId)?.atMs ?? -Infinity) < ASK_AGAIN_MS) return false;
+    this.#asked.set(regionId, { targetId, atMs: nowMs });
     if (this.#ports.isHome(regionId)) this.requestFinish(targetId, merge);
     else this.#ports.events.onSourceNeeded(regionId, targetId, encodeCommitMerge(merge));
     return false;
@@ -165,26 +172,28 @@ export class Merges {
   /** The source's replica on this node is closed, and everything up to its PrepareMerge is in the store. */
   noteSourceReady(sourceId: number, targetId: number): void {
     const target = this.#ports.replicaOf(targetId);
-    if (!target) return;
-    this.#ready.add(sourceId);
+    // It asked more than once, and has taken over.
+    if (!target || !this.#asked.has(sourceId)) return;
+    this.#ready.set(sourceId, targetId);
     this.#ports.touch(target);
   }
 
   /** The target has taken over, and that is written. */
   onAbsorbed(sourceId: number): void {
     this.#ready.delete(sourceId);
-    this.#askedAtMs.delete(sourceId);
+    this.#asked.delete(sourceId);
   }
 
   // --- those that are gone -----------------------------------------------------------------------------------------
 
-  /** A region that lived here was merged into `successor`. */
-  noteAbsorbed(sourceId: number, successor: Region): void {
-    this.drop(sourceId);
+  /** A region that lived here was merged into `successor`. Answers its replica, if that was still to finish. */
+  noteAbsorbed(sourceId: number, successor: Region): Replica | undefined {
+    const finishing = this.drop(sourceId);
     this.#successors.delete(sourceId);
     this.#successors.set(sourceId, successor);
     const [oldest] = this.#successors.keys();
     if (this.#successors.size > LIMITS.absorbedRegions) this.#successors.delete(oldest!);
+    return finishing;
   }
 
   /** The source goes another way than into its target's hands: its replica, if it was still to finish. */
@@ -192,18 +201,21 @@ export class Merges {
     const replica = this.#finishing.get(sourceId)?.replica;
     this.#finishing.delete(sourceId);
     this.#finished.delete(sourceId);
+    this.#broken.delete(sourceId);
     return replica;
   }
 
   /** Whether such regions are being finished here. */
   isFinishing(matches: (regionId: number) => boolean): boolean {
-    for (const regionId of [...this.#finishing.keys(), ...this.#finished]) if (matches(regionId)) return true;
+    for (const regionId of [...this.#finishing.keys(), ...this.#finished, ...this.#broken])
+      if (matches(regionId)) return true;
     return this.#requests.some(({ merge }) => matches(merge.source.regionId));
   }
 
   /** Whether the region takes no part in anything any more, though its records are there. */
   isLeaving(regionId: number): boolean {
-    return this.#finishing.has(regionId) || this.#finished.has(regionId) || this.#successors.has(regionId);
+    const isClosed = this.#finishing.has(regionId) || this.#finished.has(regionId) || this.#broken.has(regionId);
+    return isClosed || this.#successors.has(regionId);
   }
 
   /** What is answered to a request for a region that was merged, or is about to be. */

@@ -59,11 +59,11 @@ export class Outbox {
    * Tells a peer what became of a region that it takes itself for a part of, or asks. Who does so may not have heard the
    * other node for long, and not know how many workers it has by now: the first one hands it over.
    */
-  addNotice(nodeId: number, toPeer: number, region: Region): void {
+  addNotice(nodeId: number, toPeer: number, region: Region, mergedInto = 0): void {
     const destination = this.#destination(nodeId, FIRST_WORKER);
     if (destination.notices.length >= LIMITS.noticesPerFrame) return;
     if (destination.messages.length === 0 && destination.notices.length === 0) this.#waiting.push(destination);
-    destination.notices.push({ toPeer, region: toWireRegion(region) });
+    destination.notices.push({ toPeer, region: toWireRegion(region), mergedInto });
   }
 
   #destination(nodeId: number, worker: number): Destination {

@@ -6,11 +6,11 @@
 import { decode, encode, mraft } from '../../rpc/wire/codec.ts';
 import { MalformedRequest, asMraftError, type MraftError } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
-import { fromWireRegion, isNewerEpoch } from '../../rpc/wire/region.ts';
+import { fromWireRegion, isNewerEpoch, type Region } from '../../rpc/wire/region.ts';
 import { answerOfNobody } from '../raft/index.ts';
 import type { Replica } from '../region/replica.ts';
 import type { Store } from '../store/port.ts';
-import { loadTombstone } from '../store/region-records.ts';
+import { loadMergedInto, loadRegionRecord, loadTombstone } from '../store/region-records.ts';
 import type { Directory } from './directory.ts';
 import type { Merges } from './merges.ts';
 import { Misdirected } from './misdirected.ts';
@@ -137,6 +137,8 @@ export class PeerFrames {
   #onUnknownRegion(wire: mraft.RaftMessage, fromNode: number, nowMs: number): void {
     const { store, merges, snapshots, outbox } = this.#parts;
     const { regionId } = wire;
+    const isVote = wire.kind === mraft.MessageKind.VOTE || wire.kind === mraft.MessageKind.PRE_VOTE;
+    if (isVote && this.#tellMerged(regionId, wire.from, fromNode)) return this.#drop('removedPeer');
     if (merges.isLeaving(regionId)) return this.#drop('removedPeer');
     // What this peer promised before is in the store, and it cannot look there now.
     if (snapshots.isInstalling(regionId)) return this.#drop('installing');
@@ -154,16 +156,18 @@ export class PeerFrames {
   }
 
   /** Somebody has applied that this peer was removed, or asks whether it was itself. */
-  #onNotice({ toPeer, region: wire }: mraft.IRegionNotice, fromNode: number, nowMs: number): void {
+  #onNotice({ toPeer, region: wire, mergedInto }: mraft.IRegionNotice, fromNode: number, nowMs: number): void {
     const { store, replicas, outbox } = this.#parts;
     const region = fromWireRegion(wire ?? {});
     const { regionId } = region;
     const replica = replicas.get(regionId);
+    if (mergedInto) return this.#onMerged(replica, toPeer ?? 0, region, mergedInto);
+    if (!replica && this.#tellMerged(regionId, peerOn(region, fromNode), fromNode)) return;
     const known = replica?.region ?? loadTombstone(store, regionId)?.region;
     if (known && isNewerEpoch(known.epoch, region.epoch)) {
-      const asker = region.peers.find((peer) => peer.nodeId === fromNode);
-      const isGone = asker !== undefined && !known.peers.some((peer) => peer.peerId === asker.peerId);
-      if (isGone) outbox.addNotice(fromNode, asker.peerId, known);
+      const asker = peerOn(region, fromNode);
+      const isGone = asker !== 0 && !known.peers.some((peer) => peer.peerId === asker);
+      if (isGone) outbox.addNotice(fromNode, asker, known);
       return;
     }
     if (!replica || replica.peerId !== toPeer) return;
@@ -177,7 +181,35 @@ export class PeerFrames {
     this.#parts.onRemoved(regionId);
   }
 
+  /** A peer speaks for a region that was merged here: it may have been left behind. False: it was not. */
+  #tellMerged(regionId: number, peerId: number, nodeId: number): boolean {
+    const { store, outbox } = this.#parts;
+    const mergedInto = loadMergedInto(store, regionId);
+    const region = mergedInto === 0 ? undefined : loadTombstone(store, regionId)?.region;
+    if (!region) return false;
+    outbox.addNotice(nodeId, peerId, region, mergedInto);
+    return true;
+  }
+
+  /**
+   * The region was merged elsewhere. Its target takes its replica here over by its own log, but a target that was removed from
+   * this node before it came so far never will.
+   */
+  #onMerged(replica: Replica | undefined, toPeer: number, region: Region, mergedInto: number): void {
+    const { store, onRemoved } = this.#parts;
+    if (replica?.peerId !== toPeer || isNewerEpoch(replica.region.epoch, region.epoch)) return;
+    // It may have been removed before its region was merged.
+    const isMember = region.peers.some((peer) => peer.peerId === toPeer);
+    const isTargetGone = loadTombstone(store, mergedInto) && !loadRegionRecord(store, mergedInto);
+    if (!isMember || isTargetGone) onRemoved(replica.regionId);
+  }
+
   #drop(reason: keyof ShardStats['dropped']): undefined {
     this.#parts.stats.dropped[reason]++;
   }
+}
+
+/** 0: there is none. */
+function peerOn(region: Region, nodeId: number): number {
+  return region.peers.find((peer) => peer.nodeId === nodeId)?.peerId ?? 0;
 }

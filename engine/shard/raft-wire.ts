@@ -19,6 +19,7 @@ const TO_WIRE: Record<MessageKind, mraft.MessageKind> = {
   snapshot: Wire.SNAPSHOT,
   readIndex: Wire.READ_INDEX,
   readIndexResponse: Wire.READ_INDEX_RESPONSE,
+  askSnapshot: Wire.ASK_SNAPSHOT,
 };
 const FROM_WIRE = new Map<number, MessageKind>(
   Object.entries(TO_WIRE).map(([kind, wire]) => [wire, kind as MessageKind]),

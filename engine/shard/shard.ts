@@ -327,7 +327,8 @@ export class Shard {
   /** A region that lived here is part of another one. */
   noteAbsorbed(regionId: number, successor: Region): void {
     this.closeRegion(regionId);
-    this.#merges.noteAbsorbed(regionId, successor);
+    const finishing = this.#merges.noteAbsorbed(regionId, successor);
+    if (finishing) this.#replicas.lagging.delete(finishing);
   }
 
   /** Lets the replicas of a region that is led here compare their data. False: it is not. */

@@ -77,6 +77,10 @@ export class SnapshotDesk {
       admit: (head, fromNode) => this.#admit(head, fromNode),
       acknowledge: (head) => this.#acknowledge(head.record.region.regionId, head.message),
       regionOf: (regionId): Region | undefined => host.replicaOf(regionId)?.region,
+      keepsLog: ({ message: { regionId, to, index, logTerm } }) => {
+        const replica = host.replicaOf(regionId);
+        return replica?.peerId === to && replica.hasInLog(index, logTerm);
+      },
       close: (regionId) => host.close(regionId),
       open: (record, message) => {
         host.open(record);
@@ -177,6 +181,7 @@ export class SnapshotDesk {
       return new SnapshotRefused(`region ${regionId} has another replica on this node`, { regionId });
     }
     const isSame = replica.peerId === message.to;
+    if (isSame && replica.lacksDataOf(message.index)) return 'wanted';
     return isSame && replica.hasEntry(message.index, message.logTerm) ? 'needless' : 'wanted';
   }
 

@@ -59,6 +59,8 @@ export interface ReceivingHost {
   acknowledge(head: ReceivedHead): void;
   /** The descriptor of the replica that is open now. */
   regionOf(regionId: number): Region | undefined;
+  /** Whether the replica that is open now is the peer that the snapshot is for, and its log has the last entry of it. */
+  keepsLog(head: ReceivedHead): boolean;
   /** The replica is closed where it stands. */
   close(regionId: number): void;
   /** The store holds the region as of the snapshot: its replica is opened. */

@@ -33,6 +33,8 @@ export const META_KIND = {
   nodeIncarnation: 0x08,
   /** By worker: how many batches it has synced (fence.ts). */
   fenceMark: 0x09,
+  /** Beside the tombstone of a region that was merged: into which one. */
+  mergedInto: 0x0a,
 } as const;
 
 export type MetaKind = (typeof META_KIND)[keyof typeof META_KIND];

@@ -190,6 +190,16 @@ export function loadTombstone(store: Store, regionId: number): Tombstone | undef
   return record && { peerId: record.peerId, region: fromWireRegion(record.region ?? {}) };
 }
 
+/** The region is part of another one from then on. */
+export function putMergedInto(batch: WriteBatch, regionId: number, targetId: number): void {
+  batch.put('meta', metaKey(META_KIND.mergedInto, regionId), encode(mraft.MergedInto, { regionId: targetId }));
+}
+
+/** Into which region another one was merged on this node; 0: it was not. */
+export function loadMergedInto(store: Store, regionId: number): number {
+  return load(store, META_KIND.mergedInto, regionId, mraft.MergedInto)?.regionId ?? 0;
+}
+
 /** Of every region that was removed from this node and did not come back. */
 export function listTombstones(store: Store): Tombstone[] {
   const found: Tombstone[] = [];

@@ -95,6 +95,8 @@ export const LIMITS = {
   uncommittedBytes: 16 * MIB,
   /** Recent entries of one region that are kept in memory for peers that are a little behind. */
   entryCacheBytes: 1 * MIB,
+  /** Committed entries that a replica holds in memory until it can apply them; what is beyond is read again. */
+  unappliedBytes: 4 * MIB,
   /** Entries handed to apply at once. */
   applyBytes: 1 * MIB,
   /** Committed entries of a follower that make a run: so many, so many bytes, or waiting for so long. */
@@ -146,6 +148,9 @@ export const LIMITS = {
   // --- split and merge --------------------------------------------------------------------------------------------
   /** Entries that a merge carries for peers of the source that are a little behind; they must fit one entry. */
   mergeEntriesBytes: 384 * KIB,
+  /** How long a target waits for its source on its node before it asks its leader for a snapshot instead, and how often. */
+  mergePatienceMs: 10_000,
+  mergeAskAgainMs: 2_000,
   /** Regions merged into another that it remembers. */
   absorbedRegions: 256,
   /** A page of a range that a consistency check hashes ends behind the entry that passes this. */

@@ -332,6 +332,7 @@ function describeMessage(message: RaftMessage): string {
     case 'timeoutNow':
     case 'readIndex':
     case 'readIndexResponse':
+    case 'askSnapshot':
       return head;
     case 'snapshot':
       return `${head} of=${index}/${logTerm}${round} (${describeMembership(message.membership!)})`;

@@ -1,6 +1,7 @@
 /** A snapshot is installed whole or not at all, whatever write the process dies in. */
 
-import { SnapshotInstall, dropStaging, sweepStaging } from '../../engine/region/snapshot-install.ts';
+import { SnapshotInstall, dropStaging, sweepStaging, type InstallOrder } from '../../engine/region/snapshot-install.ts';
+import { encodeEntry } from '../../engine/store/entry-codec.ts';
 import { logKey } from '../../engine/store/keys.ts';
 import { RegionLog } from '../../engine/store/log-store.ts';
 import { MemoryStore } from '../../engine/store/memory-store.ts';
@@ -35,6 +36,8 @@ import {
 
 const test = suite('the install of a snapshot');
 
+const text = (value: string): Buffer => Buffer.from(value);
+
 const BOOT = 5;
 const STEP_BYTES = 20_000;
 /** What the region was here before: wider than the snapshot's. */
@@ -57,17 +60,14 @@ function behind(): MemoryStore {
   return store;
 }
 
-function stage(
-  store: MemoryStore,
-  source = sourceStore(600, 1_000),
-): { head: Parameters<typeof SnapshotInstall.begin>[1]; chunks: number } {
+function stage(store: MemoryStore, source = sourceStore(600, 1_000)): InstallOrder {
   const chunks = chunksOf(source);
   const receiver = receiverOf(chunks[0]!);
   for (const chunk of chunks.slice(1)) receiver.onChunk(chunk, 0);
   const batch = store.createBatch();
   receiver.stage(batch);
   store.write(batch, { sync: false });
-  return { head: receiver.head, chunks: receiver.stagedChunks };
+  return { head: receiver.head, chunks: receiver.stagedChunks, replaced: OLD, keepsLog: false, boot: BOOT };
 }
 
 function synced(store: MemoryStore): (batch: WriteBatch) => void {
@@ -75,8 +75,7 @@ function synced(store: MemoryStore): (batch: WriteBatch) => void {
 }
 
 function begin(store: MemoryStore): SnapshotInstall {
-  const { head, chunks } = stage(store);
-  return SnapshotInstall.begin(store, head, chunks, OLD, BOOT, synced(store));
+  return SnapshotInstall.begin(store, stage(store), synced(store));
 }
 
 function finish(store: MemoryStore, install: SnapshotInstall): number {
@@ -163,6 +162,44 @@ test('a crash while an install is gone on with is gone on with', () => {
   expectInstalled(store);
 });
 
+test('where the log has what the snapshot ends with, what the peer promised stays: only its data is replaced', () => {
+  const promised = 1_200;
+  const withLog = (): MemoryStore => {
+    const store = behind();
+    const batch = store.createBatch();
+    for (let index = 21; index <= promised; index++) {
+      batch.put(
+        'log',
+        logKey(REGION.regionId, index),
+        encodeEntry({ index, term: TERM, kind: 'normal', data: text('x') }),
+      );
+    }
+    putHardState(batch, REGION.regionId, { term: 8, vote: 20, commit: 1_100 });
+    store.write(batch, { sync: true });
+    return store;
+  };
+  const begun = (store: MemoryStore): SnapshotInstall =>
+    SnapshotInstall.begin(store, { ...stage(store), keepsLog: true }, synced(store));
+  let resumed = 0;
+  for (let dieAt = 1, isOver = false; !isOver; dieAt++) {
+    const store = withLog();
+    isOver = !dies(store, dieAt, () => finish(store, begun(store)));
+    store.crash({ keepWrites: dieAt % 3 });
+    sweepStaging(store, () => true);
+    const log = new RegionLog(store, REGION.regionId);
+    assert.equal([log.firstIndex, log.lastIndex, log.term(promised)], [1, promised, TERM], `died at ${dieAt}`);
+    assert.equal(loadHardState(store, REGION.regionId), { term: 8, vote: 20, commit: 1_100 });
+    if (loadRegionRecord(store, REGION.regionId)?.phase !== 'applying') continue;
+    resumed++;
+    finish(store, new SnapshotInstall(store, REGION.regionId, BOOT + 1, synced(store)));
+    assert.equal(loadApplied(store, REGION.regionId), { index: INDEX, term: TERM });
+    assert.equal(loadTruncated(store, REGION.regionId), { index: 0, term: 0 });
+    assert.equal(new RegionLog(store, REGION.regionId).lastIndex, promised);
+    assert.is(store.get('data', text('c-old')), undefined);
+  }
+  assert.ok(resumed > 5, `${resumed} installs were gone on with`);
+});
+
 /** Runs until the `nth` write, in which the process dies. False: it ended before. */
 function dies(store: MemoryStore, nth: number, work: () => void): boolean {
   class Died extends Error {}
@@ -196,15 +233,15 @@ function dies(store: MemoryStore, nth: number, work: () => void): boolean {
 
 test('a full disk holds it up, and it goes on where it was', () => {
   const store = behind();
-  const { head, chunks } = stage(store);
+  const order = stage(store);
   store.diskFull = true;
   assert.instance(
-    thrownBy(() => SnapshotInstall.begin(store, head, chunks, OLD, BOOT, synced(store))),
+    thrownBy(() => SnapshotInstall.begin(store, order, synced(store))),
     DiskFull,
   );
   assert.is(loadRegionRecord(store, REGION.regionId)?.phase, 'normal');
   store.diskFull = false;
-  const install = SnapshotInstall.begin(store, head, chunks, OLD, BOOT, synced(store));
+  const install = SnapshotInstall.begin(store, order, synced(store));
   for (let step = 0, isDone = false; !isDone; step++) {
     store.diskFull = step % 3 !== 2;
     try {
