@@ -65,13 +65,20 @@ export class IncomingSnapshots {
     return this.#incoming.size;
   }
 
-  /** Its replica is neither the old one nor the new one: it says nothing to anyone. */
+  /** Regions that are being put in their place. */
+  get installing(): number {
+    let installing = 0;
+    for (const { install } of this.#incoming.values()) if (install) installing++;
+    return installing;
+  }
+
   /** Whether one of such regions is under way. */
   some(matches: (regionId: number) => boolean): boolean {
     for (const regionId of this.#incoming.keys()) if (matches(regionId)) return true;
     return false;
   }
 
+  /** Its replica is neither the old one nor the new one: it says nothing to anyone. */
   isInstalling(regionId: number): boolean {
     return this.#incoming.get(regionId)?.install !== undefined;
   }
