@@ -19,6 +19,7 @@ import { fieldsOf, idOf, idsOf, orderFromJson } from './placement-messages.ts';
 import { regionFromJson, type RegionJson } from './region-json.ts';
 import type { RouteTable } from './route-table.ts';
 import type { NodeRuntime } from './runtime.ts';
+import type { PlacementStatus } from './status.ts';
 
 const ASK_TIMEOUT_MS = 10_000;
 
@@ -106,9 +107,9 @@ export class Member {
     return this.#host.isActing;
   }
 
-  /** Operators that run, where placement is led here. */
-  get operators(): number {
-    return this.#host.operators;
+  /** What placement counts; undefined where it is not led here. */
+  placementStatus(): PlacementStatus | undefined {
+    return this.#host.status();
   }
 
   /**

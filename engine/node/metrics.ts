@@ -32,6 +32,8 @@ const COUNTERS: readonly (readonly [name: string, field: NumberField, help: stri
   ['mraft_snapshot_bytes_received_total', 'snapshotBytesReceived', 'Bytes of chunks of snapshots taken'],
   ['mraft_snapshot_chunks_resent_total', 'snapshotChunksResent', 'Chunks of snapshots sent again'],
   ['mraft_snapshot_chunks_refused_total', 'snapshotChunksRefused', 'Chunks out of order, repeated, damaged or unknown'],
+  ['mraft_splits_total', 'splits', 'Splits of regions that were led here'],
+  ['mraft_merges_total', 'merges', 'Merges into regions that were led here'],
   ['mraft_leader_transfers_total', 'transfers', 'Leaderships handed over on purpose'],
   ['mraft_wake_ups_total', 'wakeUps', 'Sleeping replicas that were woken'],
   ['mraft_nodes_lost_total', 'nodesLost', 'Times that a worker took another node for lost'],
@@ -42,13 +44,11 @@ const COUNTERS: readonly (readonly [name: string, field: NumberField, help: stri
 ];
 
 const GAUGES: readonly (readonly [name: string, field: NumberField, help: string])[] = [
-  ['mraft_regions', 'regions', 'Replicas on this node'],
   ['mraft_awake_regions', 'awake', 'Replicas on this node that do not sleep'],
   ['mraft_leaders', 'leaders', 'Regions led by this node'],
   ['mraft_regions_without_leader', 'leaderlessRegions', 'Regions of which this node knows no leader'],
   ['mraft_known_regions', 'knownRegions', 'Regions of the cluster that this node knows of'],
   ['mraft_placement_leader', 'placementLeads', 'Whether placement is led here'],
-  ['mraft_operators', 'operators', 'Operators that run, where placement is led here'],
   ['mraft_workers', 'workers', 'Worker threads'],
   ['mraft_inbox_frames', 'inboxFrames', 'Frames that wait for a turn'],
 ];
@@ -105,16 +105,81 @@ export class MetricsServer {
   }
 }
 
+/** Metrics with a label: of each, the label's names, and what a status says for their values. */
+interface LabelledMetric {
+  readonly name: string;
+  readonly help: string;
+  readonly labelNames: readonly string[];
+  readonly type: 'counter' | 'gauge';
+  readonly read: (
+    status: NodeStatus,
+  ) => readonly (readonly [labels: Readonly<Record<string, string>>, value: number])[];
+}
+
+const LABELLED: readonly LabelledMetric[] = [
+  {
+    name: 'mraft_regions',
+    help: 'Replicas on this node, by phase',
+    labelNames: ['phase'],
+    type: 'gauge',
+    read: ({ regions, merging, applying }) => [
+      [{ phase: 'normal' }, regions - merging],
+      [{ phase: 'merging' }, merging],
+      [{ phase: 'applying' }, applying],
+    ],
+  },
+  {
+    name: 'mraft_snapshots_in_flight',
+    help: 'Snapshots on their way, by direction',
+    labelNames: ['direction'],
+    type: 'gauge',
+    read: ({ snapshotsSending, snapshotsReceiving }) => [
+      [{ direction: 'out' }, snapshotsSending],
+      [{ direction: 'in' }, snapshotsReceiving],
+    ],
+  },
+  {
+    name: 'mraft_dropped_total',
+    help: 'Frames and messages dropped, by reason',
+    labelNames: ['reason'],
+    type: 'counter',
+    read: ({ dropped }) => Object.entries(dropped).map(([reason, count]) => [{ reason }, count as number] as const),
+  },
+  {
+    name: 'mraft_operators',
+    help: 'Operators that run, by kind; where placement is led',
+    labelNames: ['kind'],
+    type: 'gauge',
+    read: ({ placement }) => (placement?.running ?? []).map(({ kind, count }) => [{ kind }, count] as const),
+  },
+  {
+    name: 'mraft_operators_ended_total',
+    help: 'Operators that ended since placement was taken over, by kind and outcome; where placement is led',
+    labelNames: ['kind', 'outcome'],
+    type: 'counter',
+    read: ({ placement }) =>
+      (placement?.ended ?? []).map(({ kind, outcome, count }) => [{ kind, outcome }, count] as const),
+  },
+  {
+    name: 'mraft_scheduler_paused',
+    help: 'Whether a scheduler is paused; where placement is led',
+    labelNames: ['scheduler'],
+    type: 'gauge',
+    read: ({ placement }) =>
+      (placement?.schedulers ?? []).map(
+        ({ name, pausedUntilMs }) => [{ scheduler: name }, pausedUntilMs === 0 ? 0 : 1] as const,
+      ),
+  },
+];
+
 /** Makes the metrics; the returned function sets them from a status. */
 function defineMetrics(registry: Registry): (status: NodeStatus) => void {
   const registers = [registry];
   const counters = COUNTERS.map(([name, field, help]) => ({ metric: new Counter({ name, help, registers }), field }));
   const gauges = GAUGES.map(([name, field, help]) => ({ metric: new Gauge({ name, help, registers }), field }));
-  const dropped = new Counter({
-    name: 'mraft_dropped_total',
-    help: 'Frames and messages dropped, by reason',
-    labelNames: ['reason'],
-    registers,
+  const labelled = LABELLED.map(({ name, help, labelNames, type, read }) => {
+    const options = { name, help, labelNames: [...labelNames], registers };
+    return { metric: type === 'counter' ? new Counter(options) : new Gauge(options), read };
   });
   return (status) => {
     for (const { metric, field } of counters) {
@@ -122,7 +187,9 @@ function defineMetrics(registry: Registry): (status: NodeStatus) => void {
       metric.inc(status[field]);
     }
     for (const { metric, field } of gauges) metric.set(status[field]);
-    dropped.reset();
-    for (const [reason, count] of Object.entries(status.dropped)) dropped.inc({ reason }, count);
+    for (const { metric, read } of labelled) {
+      metric.reset();
+      for (const [labels, value] of read(status)) metric.inc(labels, value);
+    }
   };
 }

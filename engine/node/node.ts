@@ -284,7 +284,7 @@ export class Node {
       leaderlessRegions: this.#routes.leaderlessRegions,
       knownRegions: this.#routes.regionCount,
       placementLeads: this.#member?.isPlacementLeader ? 1 : 0,
-      operators: this.#member?.operators ?? 0,
+      placement: this.#member?.placementStatus() ?? null,
       ...stats,
     };
   }

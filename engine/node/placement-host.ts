@@ -17,9 +17,10 @@ import {
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import { subjects } from '../../rpc/wire/subjects.ts';
 import type { Logger } from '../config.ts';
-import { Placement, type OperatorLogEntry, type Order } from '../placement/index.ts';
+import { Placement, type OperatorLogEntry, type Order, type SchedulerView } from '../placement/index.ts';
 import { FIRST_ALLOCATED_ID } from './bootstrap.ts';
 import { firstPage } from './list-page.ts';
+import type { PlacementStatus } from './status.ts';
 import {
   fieldsOf,
   flagOf,
@@ -87,9 +88,10 @@ export class PlacementHost {
     return this.#reign !== undefined;
   }
 
-  /** Operators that run. */
-  get operators(): number {
-    return this.#reign?.placement.operators().length ?? 0;
+  /** What placement counts; undefined where it is not led here. */
+  status(): PlacementStatus | undefined {
+    const placement = this.#reign?.placement;
+    return placement && { ...placement.counts(), schedulers: placement.schedulers().map(schedulerView) };
   }
 
   /** This node leads region 1 now, or leads it no more. */
@@ -359,6 +361,6 @@ function logOf(placement: Placement, fields: Record<string, unknown>): readonly 
 }
 
 /** JSON has no Infinity: null says that it is paused until somebody resumes it. */
-function schedulerView({ name, pausedUntilMs }: { name: string; pausedUntilMs: number }): object {
+function schedulerView({ name, pausedUntilMs }: SchedulerView): { name: string; pausedUntilMs: number | null } {
   return { name, pausedUntilMs: pausedUntilMs >= Number.MAX_SAFE_INTEGER ? null : pausedUntilMs };
 }

@@ -1,6 +1,13 @@
 /** What a node says of itself: the sums over its workers, and what only the node knows. */
 
+import type { PlacementCounts } from '../placement/index.ts';
 import { emptyShardStats, type ShardStats } from '../shard/stats.ts';
+
+/** What placement counts, where it is led. */
+export interface PlacementStatus extends PlacementCounts {
+  /** Null: it is paused until it is resumed. 0: it runs. */
+  readonly schedulers: readonly { readonly name: string; readonly pausedUntilMs: number | null }[];
+}
 
 export interface NodeStatus extends ShardStats {
   readonly nodeId: number;
@@ -16,8 +23,8 @@ export interface NodeStatus extends ShardStats {
   readonly knownRegions: number;
   /** 1: placement is led here. */
   readonly placementLeads: number;
-  /** Operators that run, where placement is led here. */
-  readonly operators: number;
+  /** Null: placement is not led here. */
+  readonly placement: PlacementStatus | null;
 }
 
 /** Adds the counts of several workers; the slowest persist is that of the slowest. */

@@ -67,6 +67,8 @@ export class Operators {
   private readonly byRegion = new Map<number, Operator>();
   /** By operator; a later order for one takes the place of the earlier. */
   private readonly due = new Map<number, Order>();
+  /** How many of each kind have ended, and how, under this leader of placement. */
+  readonly endings = new Map<`${OperatorKind} ${OperatorOutcome}`, number>();
   /** Since the last call of `takeEnded`. */
   private endedCount = 0;
 
@@ -226,8 +228,11 @@ export class Operators {
     const { steps } = operator.record;
     // How far one got that an earlier leader of placement began is not known: its region cannot report any more.
     const step = operator.resumed ? steps.at(-1) : operator.step;
-    const merged = step?.kind === 'merge' && operator.record.regionId === regionId;
-    if (merged) this.end(operator, 'done', '', nowMs);
+    const isSource = operator.record.regionId === regionId;
+    const merged = step?.kind === 'merge' && isSource;
+    // The new half was reported before the old one, which is smaller now, and took its place for the moment.
+    const isSplit = step?.kind === 'split' && isSource && this.model.regions.slotOf(step.childRegionId) !== undefined;
+    if (merged || isSplit) this.end(operator, 'done', '', nowMs);
     else this.end(operator, 'overtaken', `region ${regionId} is gone`, nowMs);
   }
 
@@ -379,6 +384,8 @@ export class Operators {
     operator.unbook();
     this.limits.ended(kind);
     this.endedCount += 1;
+    const ending = `${kind} ${outcome}` as const;
+    this.endings.set(ending, (this.endings.get(ending) ?? 0) + 1);
     this.due.delete(operatorId);
     this.byId.delete(operatorId);
     this.byRegion.delete(regionId);

@@ -33,6 +33,8 @@ import { countHotRounds } from './schedulers/hot-region.ts';
 import { SCHEDULER_TABLE } from './schedulers/index.ts';
 import { DEFAULT_SETTINGS, changeSettings, describeChange, type PlacementSettings } from './settings.ts';
 import {
+  OPERATOR_ENDS,
+  OPERATOR_KINDS,
   SCHEDULERS,
   type DurableWrite,
   type HeartbeatAnswer,
@@ -42,6 +44,7 @@ import {
   type OperatorLogEntry,
   type OperatorRequest,
   type OperatorView,
+  type PlacementCounts,
   type Order,
   type RegionReports,
   type RegionView,
@@ -338,6 +341,16 @@ export class Placement {
     const end = this.history.endOf(operatorId);
     if (end) return { end };
     throw new ChangeRefused(`no operator ${operatorId} runs, and the log does not say how one ended`);
+  }
+
+  /** Numbers for whoever watches: of operators by kind, and of regions. */
+  counts(): PlacementCounts {
+    const { limits, endings } = this.running;
+    const running = OPERATOR_KINDS.map((kind) => ({ kind, count: limits.runningOf(kind) }));
+    const ended = OPERATOR_KINDS.flatMap((kind) =>
+      OPERATOR_ENDS.map((outcome) => ({ kind, outcome, count: endings.get(`${kind} ${outcome}`) ?? 0 })),
+    );
+    return { running, ended, regions: this.regionCount };
   }
 
   /** Oldest first, the first `limit` of those behind `afterSequence`; the log keeps the latest `LIMITS.operatorLogEntries`. */

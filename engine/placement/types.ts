@@ -173,9 +173,11 @@ export const SCHEDULERS = [
 export type SchedulerName = (typeof SCHEDULERS)[number];
 
 /** What an operator counts as in the limits. */
-export type OperatorKind = 'leader' | 'replica' | 'split' | 'merge';
+export const OPERATOR_KINDS = ['leader', 'replica', 'split', 'merge'] as const;
+export type OperatorKind = (typeof OPERATOR_KINDS)[number];
 
-export type OperatorOutcome = 'running' | 'done' | 'cancelled' | 'timedOut' | 'overtaken' | 'refused';
+export const OPERATOR_ENDS = ['done', 'cancelled', 'timedOut', 'overtaken', 'refused'] as const;
+export type OperatorOutcome = 'running' | (typeof OPERATOR_ENDS)[number];
 
 /** A list of steps for one region, one order at a time. */
 export interface OperatorView {
@@ -220,6 +222,14 @@ export type OperatorRequest =
   | { readonly kind: 'transferLeader'; readonly regionId: number; readonly nodeId: number }
   | { readonly kind: 'split'; readonly regionId: number; readonly splitKey?: Uint8Array }
   | { readonly kind: 'merge'; readonly regionId: number; readonly targetRegionId: number };
+
+/** Since this leader of placement took over. */
+export interface PlacementCounts {
+  readonly running: readonly { readonly kind: OperatorKind; readonly count: number }[];
+  readonly ended: readonly { readonly kind: OperatorKind; readonly outcome: OperatorOutcome; readonly count: number }[];
+  /** That placement knows. */
+  readonly regions: number;
+}
 
 export interface SchedulerView {
   readonly name: SchedulerName;

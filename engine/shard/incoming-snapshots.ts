@@ -65,6 +65,13 @@ export class IncomingSnapshots {
     return this.#incoming.size;
   }
 
+  /** Regions that are being put in their place. */
+  get installing(): number {
+    let installing = 0;
+    for (const { install } of this.#incoming.values()) if (install) installing++;
+    return installing;
+  }
+
   /** Whether one of such regions is under way. */
   some(matches: (regionId: number) => boolean): boolean {
     for (const regionId of this.#incoming.keys()) if (matches(regionId)) return true;

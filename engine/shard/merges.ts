@@ -63,6 +63,11 @@ export class Merges {
   /** Regions that lived here, and into what they were merged; the oldest are forgotten. */
   readonly #successors = new Map<number, Region>();
 
+  /** Replicas of regions that prepared to merge. */
+  get preparing(): number {
+    return this.#preparing.size;
+  }
+
   constructor(ports: MergePorts) {
     this.#ports = ports;
   }

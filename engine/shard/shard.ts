@@ -121,12 +121,14 @@ export class Shard {
       },
       onRegionChanged: (region) => this.#noteChanged([region]),
       onSplit: (parent, child, isBorn, campaigns) => {
+        if (campaigns) this.#stats.splits++;
         this.#noteChanged(isBorn ? [parent, child] : [parent]);
         if (isBorn) env.events.onNewborn(child.regionId, campaigns);
       },
       hasSource: (targetId, merge) => this.#merges.hasSource(targetId, merge, env.clock.nowMs()),
       onAbsorbed: (target, source) => {
         this.#merges.onAbsorbed(source.regionId);
+        if (this.#replicas.led.has(target.regionId)) this.#stats.merges++;
         this.#noteChanged([target], [source.regionId]);
         if (this.isHome(source.regionId)) this.noteAbsorbed(source.regionId, target);
       },
@@ -616,7 +618,8 @@ export class Shard {
       ...this.#stats,
       ...this.#replicaStats,
       ...this.#outbox.stats,
-      ...this.#snapshots.stats,
+      ...this.#snapshots.counts(),
+      merging: this.#merges.preparing,
       responses: this.#responder.responsesSent,
       errorResponses: this.#responder.errorsSent,
       storeWrites: store.stats.writes,

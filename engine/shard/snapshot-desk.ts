@@ -14,6 +14,7 @@ import { IncomingSnapshots } from './incoming-snapshots.ts';
 import { OutgoingSnapshots } from './outgoing-snapshots.ts';
 import type { ShardConfig, ShardEnvironment } from './ports.ts';
 import { fromWireMessage, toWireMessage } from './raft-wire.ts';
+import type { ShardStats } from './stats.ts';
 import {
   emptySnapshotStats,
   type Admission,
@@ -105,6 +106,16 @@ export class SnapshotDesk {
   /** Whether snapshots of such regions are coming in, or are being installed. */
   isReceiving(matches: (regionId: number) => boolean): boolean {
     return this.#incoming.some(matches);
+  }
+
+  /** What was counted so far; the snapshots on their way now, and the regions that are being put in their place. */
+  counts(): SnapshotStats & Pick<ShardStats, 'snapshotsSending' | 'snapshotsReceiving' | 'applying'> {
+    return {
+      ...this.stats,
+      snapshotsSending: this.#outgoing.count,
+      snapshotsReceiving: this.#incoming.count,
+      applying: this.#incoming.installing,
+    };
   }
 
   isInstalling(regionId: number): boolean {

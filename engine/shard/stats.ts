@@ -29,6 +29,9 @@ export interface ShardStats extends SnapshotStats {
   requests: number;
   forwarded: number;
   transfers: number;
+  /** Splits of regions that were led here, and merges into such. */
+  splits: number;
+  merges: number;
   /** How often a sleeping replica was woken, and nodes were taken for lost. */
   wakeUps: number;
   nodesLost: number;
@@ -59,6 +62,12 @@ export interface ShardStats extends SnapshotStats {
   /** Replicas that are ticked; the others sleep. */
   awake: number;
   leaders: number;
+  /** Replicas whose region prepared to merge, and regions that a snapshot is being put in the place of. */
+  merging: number;
+  applying: number;
+  /** On their way, out and in. */
+  snapshotsSending: number;
+  snapshotsReceiving: number;
   inboxFrames: number;
 }
 
@@ -74,6 +83,8 @@ export function emptyShardStats(): ShardStats {
     requests: 0,
     forwarded: 0,
     transfers: 0,
+    splits: 0,
+    merges: 0,
     wakeUps: 0,
     nodesLost: 0,
     anomalies: 0,
@@ -110,6 +121,10 @@ export function emptyShardStats(): ShardStats {
     regions: 0,
     awake: 0,
     leaders: 0,
+    merging: 0,
+    applying: 0,
+    snapshotsSending: 0,
+    snapshotsReceiving: 0,
     inboxFrames: 0,
   };
 }

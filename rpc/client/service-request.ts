@@ -113,7 +113,7 @@ function parseField(verb: Verb, field: Field, name: string, value: unknown): unk
       throw new InvalidArgument(`${field} must be a number`, { field });
     case 'read':
       if (READ_MODES.has(value)) return value;
-      throw new InvalidArgument('read must be "linearizable", "lease" or "stale"', { field });
+      throw new InvalidArgument('read must be "linearizable", "lease", "replica" or "stale"', { field });
     case 'session':
       return toBytes(name, value);
     default:

@@ -84,24 +84,28 @@ test('kv: wrong input on standard input is refused by its line', async () => {
   assert.match(run.stderr, 'line 2');
 });
 
-test('ctl: regions tile the key space, each with a leader and three peers; nodes say how they are', async () => {
-  const listed = await runMraft(['ctl', 'region', 'list', ...where, '--json']);
-  const regions = JSON.parse(listed.stdout) as {
-    regionId: number;
-    start: string;
-    end: string;
-    leader: number;
-    peers: [];
-  }[];
-  assert.is(regions.length, 48);
-  assert.is(regions[0]?.start, '');
-  regions.forEach((region, at) => {
-    assert.is(region.end, regions[at + 1]?.start ?? '');
-    assert.ok([1, 2, 3].includes(region.leader));
-    assert.is(region.peers.length, 3);
+test('ctl: there is one region, two after a split by hand; nodes say how they are', async () => {
+  const list = async (): Promise<{ regionId: number; start: string; end: string; leader: number; phase: string }[]> =>
+    JSON.parse((await runMraft(['ctl', 'region', 'list', ...where, '--json'])).stdout) as [];
+  const [whole, ...more] = await list();
+  assert.is(more.length, 0);
+  assert.is(`${whole?.start}-${whole?.end}`, '-');
+  const split = await runMraft(['ctl', 'region', 'split', ...where, String(whole?.regionId), '--key', 'm']);
+  assert.match(split.stdout, /^done: region \d+: split off region \d+ at 'm': done in /, split.stderr);
+  const regions = await eventually('there are two', async () => {
+    const listed = await list();
+    return listed.length === 2 && listed.every(({ leader, phase }) => leader > 0 && phase === 'normal') && listed;
   });
-  const shown = await runMraft(['ctl', 'region', 'show', ...where, '--json', String(regions[5]?.regionId)]);
-  assert.is((JSON.parse(shown.stdout) as { regionId: number }).regionId, regions[5]?.regionId);
+  if (!regions) throw new Error('there are none');
+  assert.equal(
+    regions.map(({ start, end }) => [start, end]),
+    [
+      ['', 'm'],
+      ['m', ''],
+    ],
+  );
+  const shown = await runMraft(['ctl', 'region', 'show', ...where, '--json', String(regions[1]?.regionId)]);
+  assert.is((JSON.parse(shown.stdout) as { regionId: number }).regionId, regions[1]?.regionId);
   const none = await runMraft(['ctl', 'region', 'show', ...where, '4711']);
   assert.is(none.code, 2);
   assert.match(none.stderr, 'no region 4711');
@@ -117,15 +121,21 @@ test('ctl: regions tile the key space, each with a leader and three peers; nodes
   assert.is(
     // With that of placement.
     nodes.reduce((sum, { leaders }) => sum + leaders, 0),
-    49,
+    3,
   );
-  const table = await runMraft(['ctl', 'node', 'list', ...where]);
-  const lines = table.stdout.trim().split('\n');
-  assert.is(lines.length, 4, table.stdout);
-  assert.ok(
-    lines.every((line) => line.length <= 120),
-    table.stdout,
-  );
+  for (const args of [
+    ['node', 'list'],
+    ['region', 'list', '--system'],
+    ['raft', 'show', '2'],
+  ]) {
+    const table = await runMraft(['ctl', ...args, ...where]);
+    const lines = table.stdout.trim().split('\n');
+    assert.is(lines.length, 4, table.stdout);
+    assert.ok(
+      lines.every((line) => line.length <= 120),
+      table.stdout,
+    );
+  }
 });
 
 test('Ctrl-C stops all processes, with exit code 0', async () => {
@@ -146,10 +156,24 @@ metrics('a node serves Prometheus metrics on loopback, on a port of its choice w
   try {
     const { metrics: port } = cluster.node(1).readyLine;
     assert.type(port, 'number');
-    const { status, body } = await httpGet(`http://127.0.0.1:${port}/metrics`);
+    const answered = await eventually('placement is led', async () => {
+      const answer = await httpGet(`http://127.0.0.1:${port}/metrics`);
+      return answer.body.includes('mraft_placement_leader 1') ? answer : undefined;
+    });
+    const { status, body = '' } = answered ?? {};
     assert.is(status, 200);
     for (const name of [
-      'mraft_leaders 49',
+      'mraft_leaders 2',
+      'mraft_regions{phase="normal"} 2',
+      'mraft_regions{phase="merging"} 0',
+      'mraft_regions{phase="applying"} 0',
+      'mraft_splits_total 0',
+      'mraft_merges_total 0',
+      'mraft_snapshots_in_flight{direction="out"} 0',
+      'mraft_snapshots_in_flight{direction="in"} 0',
+      'mraft_operators{kind="leader"} 0',
+      'mraft_operators_ended_total{kind="split",outcome="done"} 0',
+      'mraft_scheduler_paused{scheduler="merge"} 0',
       'mraft_store_syncs_total',
       'mraft_requests_total',
       'process_cpu_seconds_total',

@@ -232,3 +232,18 @@ test('a new leader of placement decides nothing before it knows what its nodes l
   tell(placement, 1, { id: 2, to: 'm' }, { id: 3, from: 'm' });
   assert.ok(placement.schedule(300).ready);
 });
+
+test('a split is done also when its new half is reported first, and takes the place of the whole', () => {
+  const placement = newPlacement();
+  tell(placement, 1, { id: 2 });
+  const { operatorId, steps } = placement.addOperator(
+    { kind: 'split', regionId: 2, splitKey: Buffer.from('m') },
+    1_000,
+  );
+  const [step] = steps;
+  const id = step?.kind === 'split' ? step.childRegionId : 0;
+  tell(placement, 1, { id, from: 'm', version: 2 });
+  assert.is(placement.operator(operatorId).end?.event, 'done', placement.operator(operatorId).end?.text);
+  tell(placement, 1, { id: 2, to: 'm', version: 2 });
+  assert.equal(rangesOf(placement), ['2:-m', `${id}:m-`]);
+});

@@ -127,7 +127,8 @@ function unrestOfPlacement(world: World, well: readonly VirtualNode[]): string |
   const [leader] = acting;
   if (world.leaderOf(PLACEMENT_REGION_ID) !== leader)
     return `node ${leader!.nodeId} runs placement and does not lead it`;
-  const operators = leader!.process!.member!.operators;
+  const { running = [] } = leader!.process!.member!.placementStatus() ?? {};
+  const operators = running.reduce((sum, { count }) => sum + count, 0);
   // With too few nodes nothing is whole, and what waits for a lost node waits until it is out of time.
   if (operators > 0 && living.length >= world.config.replicas) return `${operators} operators run`;
   const wanted = Math.min(world.config.replicas, living.length);
