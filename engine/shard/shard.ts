@@ -23,10 +23,8 @@ import {
 import { Directory } from './directory.ts';
 import { ConsistencyChecks, differenceError } from './consistency-checks.ts';
 import { Inbox } from './inbox.ts';
-import { Liveness, livenessOf } from './liveness.ts';
 import { Merges } from './merges.ts';
-import { Neighbours } from './neighbours.ts';
-import { OrphanSearch } from './orphans.ts';
+import { NodeWatch } from './node-watch.ts';
 import { Outbox } from './outbox.ts';
 import { PeerFrames } from './peer-frames.ts';
 import { Replicas } from './replicas.ts';
@@ -64,11 +62,7 @@ export class Shard {
     scans: 0,
   };
   readonly #stats: ShardStats = emptyShardStats();
-  readonly #liveness: Liveness;
-  readonly #neighbours: Neighbours;
-  /** Those of the whole node: each of their workers hears from one of ours, whose regions may have no peers there. */
-  readonly #neighboursOfNode = new Set<number>();
-  readonly #orphans = new OrphanSearch(() => this.#replicas.values());
+  readonly #watch: NodeWatch;
   #tickDue = false;
   /** A replica that was removed goes in the next turn. No tick is asked for: a timer may be late. */
   #mustDestroy = false;
@@ -86,8 +80,8 @@ export class Shard {
     this.#config = config;
     this.#env = env;
     this.#directory = new Directory(env.store, {
-      isSilent: (nodeId) => this.#liveness.lostNodes.has(nodeId),
-      isNeighbour: (nodeId) => this.#neighbours.has(nodeId),
+      isSilent: (nodeId) => this.#watch.lostNodes.has(nodeId),
+      isNeighbour: (nodeId) => this.#watch.neighbours.has(nodeId),
     });
     this.#slots = new WorkerSlots({
       worker: config.worker,
@@ -98,12 +92,20 @@ export class Shard {
       open: (regionId) => this.openStoredRegion(regionId, { isNewborn: false, campaigns: false }),
       close: (regionId) => this.closeRegion(regionId),
     });
-    this.#liveness = new Liveness(livenessOf(config.timings.electionTimeoutMs), env.clock.nowMs());
-    this.#neighbours = new Neighbours(config.nodeId, (nodeId, isNeighbour) => {
-      if (isNeighbour) this.#liveness.watch(nodeId);
-      else this.#liveness.unwatch(nodeId);
-    });
     this.#outbox = new Outbox(config, env.transport, this.#directory);
+    this.#watch = new NodeWatch(
+      {
+        nodeId: config.nodeId,
+        electionTimeoutMs: config.timings.electionTimeoutMs,
+        outbox: this.#outbox,
+        replicas: this.#replicas,
+        onLost: (nodeId) => {
+          this.#stats.nodesLost++;
+          env.events.onNodeLost(nodeId);
+        },
+      },
+      env.clock.nowMs(),
+    );
     this.#responder = new Responder(env.transport);
     this.#replicaEnv = {
       nodeId: config.nodeId,
@@ -111,7 +113,7 @@ export class Shard {
       clock: env.clock,
       random: env.random,
       timings: config.timings,
-      lostNodes: this.#liveness.lostNodes,
+      lostNodes: this.#watch.lostNodes,
       respond: (origin, response) => this.#responder.add(origin, response),
       send: (regionId, nodeId, message) => this.#outbox.add(regionId, nodeId, message),
       askSnapshot: (regionId, message) => this.#snapshots.ask(regionId, message),
@@ -211,7 +213,7 @@ export class Shard {
     const replica = new Replica(record, this.#replicaEnv, this.#replicaStats, isNewborn);
     if (campaigns) replica.campaign(this.#env.clock.nowMs());
     this.#replicas.add(replica);
-    this.#neighbours.note(region);
+    this.#watch.neighbours.note(region);
     this.#merges.note(replica);
     this.#env.events.onRegions([region]);
   }
@@ -253,7 +255,7 @@ export class Shard {
   #detach(regionId: number): Replica | undefined {
     const replica = this.#replicas.remove(regionId);
     if (!replica) return undefined;
-    this.#neighbours.forget(regionId);
+    this.#watch.neighbours.forget(regionId);
     this.#removed.delete(replica);
     this.#merges.forget(replica);
     this.#checks.forget(replica);
@@ -265,7 +267,7 @@ export class Shard {
 
   /** Whether another node has peers of regions that some worker here has. */
   noteNeighbour(nodeId: number, isNeighbour: boolean): void {
-    this.#neighboursOfNode[isNeighbour ? 'add' : 'delete'](nodeId);
+    this.#watch.noteNeighbour(nodeId, isNeighbour);
   }
 
   /** The nodes of the cluster, as placement has them: what others send is dropped. */
@@ -308,7 +310,7 @@ export class Shard {
     for (const region of regions) {
       const replica = this.#replicas.get(region.regionId);
       if (!replica) continue;
-      this.#neighbours.note(region);
+      this.#watch.neighbours.note(region);
       this.#merges.note(replica);
     }
     this.#env.events.onRegions(regions, absorbed);
@@ -389,7 +391,7 @@ export class Shard {
     const replica = this.#replicas.get(regionId);
     if (!replica) throw this.#regionNotFound(regionId);
     if (this.isStalled) throw this.#diskFull();
-    const silentNodes = this.#liveness.lostNodes;
+    const silentNodes = this.#watch.lostNodes;
     const { isLeader, leaderNodeId, state } = replica;
     const view = { record: state.record, nodeId: this.#config.nodeId, isLeader, leaderNodeId, silentNodes };
     const record = recoveredRecord(view, lostNodes);
@@ -439,7 +441,7 @@ export class Shard {
     const { awake, lagging } = this.#replicas;
     const hasNone = awake.size === 0 && this.#removed.size === 0 && lagging.size === 0;
     if (!hasNone || this.#snapshots.hasWork || this.isStalled) return this.#config.tickMs;
-    return Math.max(this.#config.tickMs, this.#liveness.periodMs);
+    return Math.max(this.#config.tickMs, this.#watch.periodMs);
   }
 
   /** Marks that the replicas' clocks are to be looked at in the next turn. */
@@ -522,24 +524,8 @@ export class Shard {
     this.#merges.tick(nowMs);
     this.#checks.tick(nowMs);
     this.#replicas.tick(nowMs);
-    this.#watchNodes(nowMs);
+    this.#watch.tick(nowMs);
     this.#snapshots.tick(nowMs, this.#outbox.stats.peerBytesSent);
-  }
-
-  /** Says that this node is there, and wakes what must not sleep on without those that are not. */
-  #watchNodes(nowMs: number): void {
-    if (this.#liveness.isBeaconDue(nowMs)) {
-      this.#outbox.beacon(new Set([...this.#liveness.nodes, ...this.#neighboursOfNode]), this.#liveness.lostNodes);
-    }
-    for (const nodeId of this.#liveness.look(nowMs)) {
-      this.#stats.nodesLost++;
-      this.#env.events.onNodeLost(nodeId);
-      this.#orphans.begin(nowMs);
-    }
-    for (const replica of this.#orphans.step(nowMs, this.#liveness.lostNodes)) {
-      replica.nodesChanged(nowMs);
-      this.#replicas.noteWork(replica);
-    }
   }
 
   /** A node is there; `isNews`: for the first time, after a restart, or with another number of workers. */
@@ -548,9 +534,7 @@ export class Shard {
       this.#env.events.onNode(nodeId, frame.workers, frame.bootEpoch);
       this.#snapshots.onNodeStarted(nodeId, nowMs);
     }
-    if (frame.unheard) this.#outbox.beacon([nodeId]);
-    // When several nodes come back, they do not in one moment: what one of them leads is not orphaned.
-    if (this.#liveness.heard(nodeId)) this.#orphans.begin(nowMs + this.#config.timings.electionTimeoutMs);
+    this.#watch.heard(nodeId, frame.unheard, nowMs);
   }
 
   /**
