@@ -403,6 +403,18 @@ export class Operators {
     return STEP_TIMEOUT_MS[step.kind] + size / SLOWEST_COPY_BYTES_PER_MS;
   }
 
+  /** A merge needs every peer in step. While it waits for one that is dead, nobody could replace it. */
+  private deadPeer(regionId: number): string | undefined {
+    const { regions, nodes } = this.model;
+    const slot = regions.slotOf(regionId);
+    if (slot === undefined || regions.phaseOf(slot) !== 'normal') return undefined;
+    for (let at = regions.firstPeer(slot); at < regions.endPeer(slot); at += 1) {
+      const node = nodes.at(regions.nodeOf(at));
+      if (node.state === 'dead') return `node ${node.nodeId} is dead`;
+    }
+    return undefined;
+  }
+
   private missingNode(operator: Operator): string | undefined {
     if (operator.resumed) return undefined;
     const byHand = operator.record.origin === 'hand';
@@ -411,7 +423,7 @@ export class Operators {
       if (state === 'up' || (state === 'draining' && byHand)) continue;
       return `node ${nodeId} is ${state}`;
     }
-    return undefined;
+    return operator.step?.kind === 'merge' ? this.deadPeer(operator.record.regionId) : undefined;
   }
 }
 

@@ -318,6 +318,8 @@ export class VirtualNode implements ReachableNode {
     const isNear = (other: VirtualNode): boolean =>
       this.world.config.placement ||
       other.#regions.some((region) => region.peers.some((peer) => peer.nodeId === this.nodeId));
+    // One that placement has not heard either is a member only when it comes back.
+    if (this.world.config.placement && this.home.clusterId === undefined) return false;
     return others.every(
       (other) =>
         other === this || !isNear(other) || loadIncarnation(other.disk.store, this.nodeId) === this.incarnation,
