@@ -146,6 +146,25 @@ test('a new leader of placement goes on with what the last one began', () => {
   }
 });
 
+test('a merge that came to its end while nobody led placement holds up neither region', () => {
+  const driver = stillCluster({ nodes: 3 });
+  const { operatorId } = driver.placement.addOperator({ kind: 'merge', regionId: 4, targetRegionId: 3 }, driver.nowMs);
+  driver.onOrder = ({ step }) => {
+    if (step.kind === 'merge') driver.hasLeader = false;
+  };
+  driver.dispatch();
+  driver.runFor(10_000);
+  assert.not(driver.hasLeader);
+  assert.not(driver.cluster.regions.has(4), 'it is merged, and nobody heard of it');
+  driver.onOrder = () => {};
+  driver.replaceLeader();
+  driver.runFor(10_000);
+  assert.equal(driver.placement.operators(), []);
+  const last = driver.placement.log().filter((entry) => entry.operatorId === operatorId);
+  assert.is(last.at(-1)?.event, 'done');
+  driver.placement.addOperator({ kind: 'transferLeader', regionId: 3, nodeId: 1 }, driver.nowMs);
+});
+
 test('an operator ends when somebody else changes the region', () => {
   const driver = stillCluster({ nodes: 5 });
   driver.cluster.execute = () => {};

@@ -9,6 +9,7 @@ import type { RawClient } from '../raw-client.ts';
 import { changeByHand } from './by-hand.ts';
 import type { Fleet, Member } from './fleet.ts';
 import { publishGarbage } from './garbage.ts';
+import { describePlacement } from './rest.ts';
 
 export interface FaultPorts {
   readonly fleet: Fleet;
@@ -32,7 +33,7 @@ export interface Fault {
 
 const FEWEST_NODES = 3;
 const MOST_NODES = 5;
-const LEAVE_MS = 90_000;
+const LEAVE_MS = 30_000;
 const BURST_VALUE = Buffer.alloc(20 * 1024, 'b');
 /** So few that together they are too little to be split. */
 const BURST_KEYS = 3;
@@ -157,7 +158,8 @@ function leave(ports: FaultPorts): Promise<void> | undefined {
       await eventually('it ends by itself', () => !member.node.isRunning, LEAVE_MS * slack);
       member.duty = 'gone';
     } catch (error) {
-      fleet.violation(`node ${id} does not leave: ${(error as Error).message}; ${await nodeText(view, id)}`);
+      const state = await describePlacement(view).catch(String);
+      fleet.violation(`node ${id} does not leave: ${(error as Error).message}\n${state}`);
     }
   });
 }
@@ -165,10 +167,6 @@ function leave(ports: FaultPorts): Promise<void> | undefined {
 async function drained(view: PlacementView, nodeId: number): Promise<boolean> {
   await view.admin.placement('node.drain', { nodeId, leave: true });
   return true;
-}
-
-async function nodeText(view: PlacementView, nodeId: number): Promise<string> {
-  return JSON.stringify(await view.admin.placement('node.show', { nodeId }).catch(String));
 }
 
 /** Its data is lost: its old id is refused, its replicas are replaced, a new id comes in its place. */

@@ -24,14 +24,17 @@ export interface NemesisReport {
 
 export class Nemesis {
   readonly #ports: FaultPorts;
+  readonly #faults: readonly Fault[];
   readonly #say: (line: string) => void;
   readonly #long = new Set<Promise<void>>();
   readonly #counts = new Map<string, number>();
   #rounds = 0;
   #slowestRecoveryMs = 0;
 
-  constructor(ports: FaultPorts, say: (line: string) => void) {
+  /** @param only the names of faults that are drawn; undefined: all */
+  constructor(ports: FaultPorts, only: ReadonlySet<string> | undefined, say: (line: string) => void) {
     this.#ports = ports;
+    this.#faults = FAULTS.filter(({ name }) => only?.has(name) ?? true);
     this.#say = say;
   }
 
@@ -77,9 +80,9 @@ export class Nemesis {
   }
 
   #draw(): Fault {
-    const total = FAULTS.reduce((sum, { weight }) => sum + weight, 0);
+    const total = this.#faults.reduce((sum, { weight }) => sum + weight, 0);
     let at = this.#ports.random() * total;
-    return FAULTS.find(({ weight }) => (at -= weight) < 0) ?? (FAULTS[0] as Fault);
+    return this.#faults.find(({ weight }) => (at -= weight) < 0) ?? (this.#faults[0] as Fault);
   }
 
   /** Until a write in every region was acknowledged; that it takes long is a finding. */

@@ -4,6 +4,7 @@ import type { NodeStatus } from '../../../tools/admin.ts';
 import type { PlacedRegion, PlacementView } from '../placement-view.ts';
 
 const POLL_MS = 500;
+const LOG_LINES_SHOWN = 30;
 /** It is at rest when it was so often in a row. */
 const QUIET_POLLS = 6;
 
@@ -93,6 +94,13 @@ export async function describeRegions(view: PlacementView): Promise<string> {
     lines.push(`region ${regionId}: ${JSON.stringify(replicas)}`);
   }
   return lines.join('\n') || 'every region has a leader';
+}
+
+/** What placement has to say about what it does. */
+export async function describePlacement(view: PlacementView): Promise<string> {
+  const [nodes, regions, { operators, log }] = await Promise.all([view.nodes(), view.regions(), view.operators()]);
+  const lines = [...nodes, ...regions, ...operators, ...log.slice(-LOG_LINES_SHOWN)];
+  return lines.map((line) => JSON.stringify(line)).join('\n');
 }
 
 /** What nodes count that should be nothing. */

@@ -11,12 +11,14 @@ import { JsonCounter } from './json-counter.ts';
 import { unexplainedLines } from './logs.ts';
 import { Nemesis, type NemesisReport } from './nemesis.ts';
 import { RangeOwner } from './range-owner.ts';
-import { troubled, untilReplicasEven, untilAtRest } from './rest.ts';
+import { describePlacement, troubled, untilReplicasEven, untilAtRest } from './rest.ts';
 
 export interface SoakOptions {
   readonly seed: number;
   /** How long faults come. */
   readonly seconds: number;
+  /** Names of the faults that are drawn. Default: all. */
+  readonly only?: ReadonlySet<string> | undefined;
   /** What times that are promised are multiplied by. */
   readonly slack: number;
   /** Hears what is being done. */
@@ -62,7 +64,7 @@ const OWNERS = 8;
 const COUNTERS = 4;
 const CALM_MS = 5_000;
 const CALM_TIMEOUT_MS = 2_000;
-const REST_MS = 60_000;
+const REST_MS = 30_000;
 const EVEN_MS = 15_000;
 /** Long enough for every region to be checked twice. */
 const CHECKED_MS = 7_000;
@@ -104,7 +106,7 @@ class Soak {
 
     const random = seededRandom(seed);
     const stormy = new Callers({ fleet, kvs, raw, seed, timeoutMs: CALL_TIMEOUT_MS });
-    const nemesis = new Nemesis({ fleet, view, raw, kv, random, slack }, say);
+    const nemesis = new Nemesis({ fleet, view, raw, kv, random, slack }, this.#options.only, say);
     await nemesis.run(seconds * 1_000);
     say('no more faults');
     await stormy.stop();
@@ -142,7 +144,10 @@ class Soak {
     const { slack, say } = this.#options;
     const fleet = this.#fleet;
     const { tookMs, problem } = await untilAtRest(view, fleet.staying, REST_MS * slack);
-    if (problem !== undefined) fleet.violation(`not at rest after ${tookMs} ms: ${problem}`);
+    if (problem !== undefined) {
+      const state = await describePlacement(view).catch(String);
+      fleet.violation(`not at rest after ${tookMs} ms: ${problem}\n${state}`);
+    }
     say(`at rest after ${tookMs} ms`);
     await pause(CHECKED_MS);
     const uneven = await untilReplicasEven(view, EVEN_MS * slack);
