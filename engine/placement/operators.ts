@@ -404,6 +404,22 @@ export class Operators {
       if (state === 'up' || (state === 'draining' && byHand)) continue;
       return `node ${nodeId} is ${state}`;
     }
+    return this.missingForMerge(operator);
+  }
+
+  /** A merge is not begun without all replicas of both regions, and would keep those that are lost from being replaced. */
+  private missingForMerge({ step, record }: Operator): string | undefined {
+    if (step?.kind !== 'merge') return undefined;
+    const { regions, nodes } = this.model;
+    const source = regions.slotOf(record.regionId);
+    if (source === undefined || regions.phase[source] !== 0) return undefined;
+    for (const slot of [source, regions.slotOf(step.targetRegionId)]) {
+      if (slot === undefined) continue;
+      for (let at = regions.firstPeer(slot); at < regions.endPeer(slot); at += 1) {
+        const { nodeId, state } = nodes.at(regions.nodeOf(at));
+        if (state !== 'up' && state !== 'draining') return `node ${nodeId} is ${state}`;
+      }
+    }
     return undefined;
   }
 }

@@ -245,6 +245,23 @@ test('a merge first brings the replicas of the source to the nodes of the target
   assert.is(driver.placement.operators().length, 0);
 });
 
+test('a merge that cannot begin without a lost node does not keep that one from being replaced', () => {
+  const driver = startCluster({ nodes: 4, regions: 6, still: true, settings: { replaceAfterMs: 10_000 } });
+  driver.placement.resumeScheduler('repair', driver.nowMs);
+  driver.runFor(3_000);
+  const execute = driver.cluster.execute.bind(driver.cluster);
+  driver.cluster.execute = (order) => {
+    if (order.step.kind !== 'merge') execute(order);
+  };
+  driver.placement.addOperator({ kind: 'merge', regionId: 3, targetRegionId: 2 }, driver.nowMs);
+  driver.dispatch();
+  driver.runFor(3_000);
+  driver.cluster.kill([nodesOf(driver, 3)[0] as number]);
+  driver.runFor(60_000);
+  assert.equal(driver.placement.operators(), []);
+  assertWhole(driver, 3);
+});
+
 test('an observer learns for good, and goes only when somebody asks', () => {
   const driver = stillCluster({ nodes: 5 });
   driver.placement.addOperator({ kind: 'addReplica', regionId: 2, nodeId: 5, observer: true }, driver.nowMs);
