@@ -103,8 +103,22 @@ export async function describePlacement(view: PlacementView): Promise<string> {
   return lines.map((line) => JSON.stringify(line)).join('\n');
 }
 
-/** What nodes count that should be nothing. */
-export function troubled(statuses: readonly NodeStatus[], nodes: readonly number[]): string[] {
+/** Until nodes count nothing that should not be; what they count when they still do at the end. */
+export async function untilUntroubled(
+  view: PlacementView,
+  nodes: readonly number[],
+  timeoutMs: number,
+): Promise<string[]> {
+  const deadlineMs = performance.now() + timeoutMs;
+  for (;;) {
+    const statuses = await view.admin.nodes({ expected: nodes.length }).catch(() => []);
+    const found = troubled(statuses, nodes);
+    if (found.length === 0 || performance.now() > deadlineMs) return found;
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+function troubled(statuses: readonly NodeStatus[], nodes: readonly number[]): string[] {
   const silent = nodes.filter((nodeId) => !statuses.some((status) => status.nodeId === nodeId));
   const found = silent.map((nodeId) => `node ${nodeId} does not answer`);
   for (const status of statuses) {

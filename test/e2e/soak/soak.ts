@@ -11,7 +11,7 @@ import { JsonCounter } from './json-counter.ts';
 import { unexplainedLines } from './logs.ts';
 import { Nemesis, type NemesisReport } from './nemesis.ts';
 import { RangeOwner } from './range-owner.ts';
-import { describePlacement, troubled, untilReplicasEven, untilAtRest } from './rest.ts';
+import { describePlacement, untilAtRest, untilReplicasEven, untilUntroubled } from './rest.ts';
 
 export interface SoakOptions {
   readonly seed: number;
@@ -152,8 +152,7 @@ class Soak {
     await pause(CHECKED_MS);
     const uneven = await untilReplicasEven(view, EVEN_MS * slack);
     if (uneven !== undefined) fleet.violation(uneven);
-    const statuses = await view.admin.nodes({ expected: fleet.staying.length });
-    for (const text of troubled(statuses, fleet.staying)) fleet.violation(text);
+    for (const text of await untilUntroubled(view, fleet.staying, EVEN_MS * slack)) fleet.violation(text);
     return tookMs;
   }
 
