@@ -59,6 +59,7 @@ const failures: { test: string; message: string }[] = [];
 const notes: string[] = [];
 let passed = 0;
 let phase: 'collecting' | 'running' | 'done' = 'collecting';
+let isProgram = false;
 
 /** A suite; it runs by itself when the file has been evaluated. Tests run one after the other, in order. */
 export function suite(name: string, options: SuiteOptions = {}): Suite {
@@ -126,6 +127,11 @@ export async function eventually<T>(what: string, probe: () => T | Promise<T>, t
 export function note(line: string): void {
   notes.push(line);
   process.stdout.write(`\n  ${line}\n  `);
+}
+
+/** For a program that is no test, but uses `assert` and `eventually`: it registers no suite. */
+export function withoutSuites(): void {
+  isProgram = true;
 }
 
 function hookRegistrar(once: Body[], each: Body[]): HookRegistrar {
@@ -261,7 +267,7 @@ function report(): void {
 }
 
 process.on('exit', (code) => {
-  if (phase === 'done') return;
+  if (phase === 'done' || isProgram) return;
   const why = suites.length === 0 ? 'no suite was registered' : 'the process ended before its tests did';
   process.stdout.write(`\n  FAIL  ${why}\n`);
   process.exitCode = code || 1;

@@ -33,6 +33,8 @@ export interface LocalClusterOptions {
   readonly detached?: boolean;
   /** Further arguments of `mraft serve`, by node id. */
   readonly serveArgs?: (id: number) => readonly string[];
+  /** Further arguments of Node itself, for every node. */
+  readonly nodeArgs?: readonly string[];
   /** Resolve only when every region has a leader. Default true. */
   readonly waitForLeaders?: boolean;
 }
@@ -142,6 +144,7 @@ function makeNode(options: LocalClusterOptions, place: Place, id: number, more: 
   return new LocalNode({
     id,
     args,
+    nodeArgs: options.nodeArgs ?? [],
     dataDir,
     logPath: join(dir, `node-${id}.log`),
     detached: options.detached ?? false,

@@ -9,6 +9,8 @@ export interface LocalNodeOptions {
   readonly id: number;
   /** Arguments of `mraft serve`. */
   readonly args: readonly string[];
+  /** Further arguments of Node itself, before the program. Default: none. */
+  readonly nodeArgs?: readonly string[];
   readonly dataDir: string;
   readonly logPath: string;
   readonly detached: boolean;
@@ -58,7 +60,8 @@ export class LocalNode {
     if (this.isRunning) throw new Error(`node ${this.id} is running already`);
     let served = (): void => {};
     const ready = new Promise<void>((resolve) => (served = resolve));
-    const child = new Child(process.execPath, ['--enable-source-maps', MRAFT, 'serve', ...this.#options.args], {
+    const nodeArgs = ['--enable-source-maps', ...(this.#options.nodeArgs ?? [])];
+    const child = new Child(process.execPath, [...nodeArgs, MRAFT, 'serve', ...this.#options.args], {
       logPath: this.logPath,
       onLine: (line) => {
         if (!line.startsWith('{"ready"')) return;

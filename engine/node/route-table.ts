@@ -58,7 +58,8 @@ export class RouteTable {
     if (replaced.some((other) => other !== known && isNewerVersion(other.region, region))) return false;
     if (!known && this.#routes.size - replaced.length >= LIMITS.clientRoutes) return false;
     for (const peer of region.peers) if (!this.#workers.has(peer.nodeId)) this.noteNode(peer.nodeId, 0);
-    const keepsLeader = known !== undefined && known.term > term;
+    // A later term without a leader says nothing: who was removed may have campaigned in it, unheard by the others.
+    const keepsLeader = known !== undefined && known.term > term && (known.leaderNodeId !== 0 || leaderNodeId === 0);
     const route = { region, leaderNodeId: keepsLeader ? known.leaderNodeId : leaderNodeId, term };
     if (keepsLeader) route.term = known.term;
     for (const other of replaced) {
@@ -107,6 +108,8 @@ export class RouteTable {
   noteLeader(regionId: number, leaderNodeId: number, term: number): boolean {
     const route = this.#routes.get(regionId);
     if (!route || term < route.term) return false;
+    // A replica that was removed hears nobody any more: that is no news of the region.
+    if (leaderNodeId === 0 && !route.region.peers.some(({ nodeId }) => nodeId === this.#nodeId)) return false;
     if (term === route.term && leaderNodeId === route.leaderNodeId) return false;
     route.leaderNodeId = leaderNodeId;
     route.term = term;

@@ -403,18 +403,6 @@ export class Operators {
     return STEP_TIMEOUT_MS[step.kind] + size / SLOWEST_COPY_BYTES_PER_MS;
   }
 
-  /** A merge needs every peer in step. While it waits for one that is dead, nobody could replace it. */
-  private deadPeer(regionId: number): string | undefined {
-    const { regions, nodes } = this.model;
-    const slot = regions.slotOf(regionId);
-    if (slot === undefined || regions.phaseOf(slot) !== 'normal') return undefined;
-    for (let at = regions.firstPeer(slot); at < regions.endPeer(slot); at += 1) {
-      const node = nodes.at(regions.nodeOf(at));
-      if (node.state === 'dead') return `node ${node.nodeId} is dead`;
-    }
-    return undefined;
-  }
-
   private missingNode(operator: Operator): string | undefined {
     if (operator.resumed) return undefined;
     const byHand = operator.record.origin === 'hand';
@@ -423,7 +411,23 @@ export class Operators {
       if (state === 'up' || (state === 'draining' && byHand)) continue;
       return `node ${nodeId} is ${state}`;
     }
-    return operator.step?.kind === 'merge' ? this.deadPeer(operator.record.regionId) : undefined;
+    return this.missingForMerge(operator);
+  }
+
+  /** A merge is not begun without all replicas of both regions, and would keep those that are lost from being replaced. */
+  private missingForMerge({ step, record }: Operator): string | undefined {
+    if (step?.kind !== 'merge') return undefined;
+    const { regions, nodes } = this.model;
+    const source = regions.slotOf(record.regionId);
+    if (source === undefined || regions.phase[source] !== 0) return undefined;
+    for (const slot of [source, regions.slotOf(step.targetRegionId)]) {
+      if (slot === undefined) continue;
+      for (let at = regions.firstPeer(slot); at < regions.endPeer(slot); at += 1) {
+        const { nodeId, state } = nodes.at(regions.nodeOf(at));
+        if (state !== 'up' && state !== 'draining') return `node ${nodeId} is ${state}`;
+      }
+    }
+    return undefined;
   }
 }
 

@@ -9,7 +9,7 @@ import { isUtf8 } from 'node:buffer';
 import type { Link, ServiceRequest as LinkRequest } from '../nats/index.ts';
 import { encode, mraft } from '../wire/codec.ts';
 import { toWireError } from '../wire/error-codec.ts';
-import { asMraftError, ServerBusy, type MraftError } from '../wire/errors.ts';
+import { asMraftError, Closed, ServerBusy, Unavailable, type MraftError } from '../wire/errors.ts';
 import { LIMITS } from '../wire/limits.ts';
 import { QUEUE_GROUP, subjects } from '../wire/subjects.ts';
 import type { CallOptions, KeyValue, Kv, ReadOptions } from './kv.ts';
@@ -48,7 +48,7 @@ export async function handleJson(kv: SessionedKv, verb: string, payload: Uint8Ar
     const result = await execute(kv, known, parseJsonRequest(known, payload));
     return { payload: Buffer.from(JSON.stringify(toJson(result))) };
   } catch (thrown) {
-    return jsonError(asMraftError(thrown));
+    return jsonError(asServiceError(thrown));
   }
 }
 
@@ -59,8 +59,15 @@ export async function handleProtobuf(kv: SessionedKv, verb: string, payload: Uin
     const result = await execute(kv, known, parseProtobufRequest(known, payload));
     return { payload: encode(mraft.KvResponse, toWire(result)), headers: { 'Content-Type': PROTOBUF } };
   } catch (thrown) {
-    return protobufError(asMraftError(thrown));
+    return protobufError(asServiceError(thrown));
   }
+}
+
+/** The client that is closed is this node's own, which leaves: any other node would answer. */
+function asServiceError(thrown: unknown): MraftError {
+  const error = asMraftError(thrown);
+  if (!(error instanceof Closed)) return error;
+  return new Unavailable('this node is leaving: ask again', { ...error.details, cause: error });
 }
 
 // --- doing -----------------------------------------------------------------------------------------------------------
@@ -197,7 +204,7 @@ function errorHeaders(error: MraftError): Record<string, string> {
 function statusOf(error: MraftError): number {
   if (error.code === 'DeadlineExceeded') return 504;
   if (error.retryable) return 503;
-  return error.code === 'Internal' || error.code === 'StorageFailure' || error.code === 'Closed' ? 500 : 400;
+  return error.code === 'Internal' || error.code === 'StorageFailure' ? 500 : 400;
 }
 
 // --- serving ---------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ test.before.each(() => {
 test.after.each(() => client.close());
 
 interface ErrorBody {
-  error: { code: string; message: string; retryable: boolean; field?: string };
+  error: { code: string; message: string; retryable: boolean; field?: string; outcomeUnknown?: boolean };
 }
 
 async function ask(verb: string, request: unknown): Promise<Record<string, unknown>> {
@@ -197,6 +197,16 @@ test('an error says in its headers what a NATS service says', async () => {
   const late = await handleJson(client, 'get', Buffer.from('{"key":"a","timeoutMs":50}'));
   assert.is(late.headers!['Nats-Service-Error-Code'], '504');
   assert.is((JSON.parse(Buffer.from(late.payload).toString()) as ErrorBody).error.retryable, true);
+});
+
+test('who asks a node that leaves is told that asking again helps, and whether the write may have taken effect', async () => {
+  cluster.intercept = () => 'drop';
+  const asked = refused('put', { key: 'a', value: 'b' });
+  await eventually('it is on its way', () => cluster.asked.length > 0);
+  await client.close();
+  const { code, retryable, outcomeUnknown } = await asked;
+  assert.equal({ code, retryable, outcomeUnknown }, { code: 'Unavailable', retryable: true, outcomeUnknown: true });
+  assert.is((await refused('get', { key: 'a' })).code, 'Unavailable');
 });
 
 test('the same in protobuf', async () => {

@@ -45,9 +45,9 @@ export class RawClient {
     });
   }
 
-  async askJson(subject: string, request: unknown): Promise<Record<string, unknown>> {
+  async askJson(subject: string, request: unknown, timeoutMs?: number): Promise<Record<string, unknown>> {
     const text = typeof request === 'string' ? request : JSON.stringify(request);
-    return JSON.parse((await this.ask(subject, text)).text) as Record<string, unknown>;
+    return JSON.parse((await this.ask(subject, text, timeoutMs)).text) as Record<string, unknown>;
   }
 
   async close(): Promise<void> {

@@ -72,6 +72,28 @@ test('who does not know the leader of a term does not make it unknown; whoever l
   assert.is(table.leaderlessRegions, 1);
 });
 
+/** Region 2 without this node. */
+function moved(confVersion: number): Region {
+  const whole = region(2, '', '', 1, confVersion);
+  return { ...whole, peers: whole.peers.filter(({ nodeId }) => nodeId !== 1) };
+}
+
+test('a replica that was removed and hears nobody any more does not make the leader unknown', () => {
+  table.learn(region(2, '', ''), 3, 7);
+  table.learn(moved(2), 3, 7);
+  assert.not(table.noteLeader(2, 0, 7));
+  assert.not(table.noteLeader(2, 0, 8));
+  assert.is(table.route(2)?.leaderNodeId, 3);
+});
+
+test('nor does the term in which it campaigned, unheard, before the news of its removal came', () => {
+  table.learn(region(2, '', ''), 3, 7);
+  table.noteLeader(2, 0, 8);
+  table.learn(moved(2), 3, 7);
+  assert.is(table.route(2)?.leaderNodeId, 3);
+  assert.is(table.leaderlessRegions, 0);
+});
+
 test('the region of the system lies beside the users keys and is told apart', () => {
   table.learn(region(1, '', ''));
   table.learn(region(2, '', ''));

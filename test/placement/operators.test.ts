@@ -146,21 +146,23 @@ test('a new leader of placement goes on with what the last one began', () => {
   }
 });
 
-test('a merge that was done while placement had no leader ends under the next one', () => {
-  const driver = stillCluster({ nodes: 5 });
-  // Both on the same nodes.
-  driver.placement.addOperator({ kind: 'merge', regionId: 2, targetRegionId: 3 }, driver.nowMs);
+test('a merge that came to its end while nobody led placement holds up neither region', () => {
+  const driver = stillCluster({ nodes: 3 });
+  const { operatorId } = driver.placement.addOperator({ kind: 'merge', regionId: 4, targetRegionId: 3 }, driver.nowMs);
   driver.onOrder = ({ step }) => {
     if (step.kind === 'merge') driver.hasLeader = false;
   };
   driver.dispatch();
-  driver.runFor(20_000);
-  assert.not(driver.cluster.regions.has(2), 'it was merged');
+  driver.runFor(10_000);
   assert.not(driver.hasLeader);
+  assert.not(driver.cluster.regions.has(4), 'it is merged, and nobody heard of it');
   driver.onOrder = () => {};
   driver.replaceLeader();
   driver.runFor(10_000);
-  assert.is(driver.placement.operators().length, 0);
+  assert.equal(driver.placement.operators(), []);
+  const last = driver.placement.log().filter((entry) => entry.operatorId === operatorId);
+  assert.is(last.at(-1)?.event, 'done');
+  driver.placement.addOperator({ kind: 'transferLeader', regionId: 3, nodeId: 1 }, driver.nowMs);
 });
 
 test('an operator ends when somebody else changes the region', () => {
@@ -241,6 +243,23 @@ test('a merge first brings the replicas of the source to the nodes of the target
   assertTiled(driver);
   assertWhole(driver, 3);
   assert.is(driver.placement.operators().length, 0);
+});
+
+test('a merge that cannot begin without a lost node does not keep that one from being replaced', () => {
+  const driver = startCluster({ nodes: 4, regions: 6, still: true, settings: { replaceAfterMs: 10_000 } });
+  driver.placement.resumeScheduler('repair', driver.nowMs);
+  driver.runFor(3_000);
+  const execute = driver.cluster.execute.bind(driver.cluster);
+  driver.cluster.execute = (order) => {
+    if (order.step.kind !== 'merge') execute(order);
+  };
+  driver.placement.addOperator({ kind: 'merge', regionId: 3, targetRegionId: 2 }, driver.nowMs);
+  driver.dispatch();
+  driver.runFor(3_000);
+  driver.cluster.kill([nodesOf(driver, 3)[0] as number]);
+  driver.runFor(60_000);
+  assert.equal(driver.placement.operators(), []);
+  assertWhole(driver, 3);
 });
 
 test('an observer learns for good, and goes only when somebody asks', () => {
