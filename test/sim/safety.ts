@@ -114,6 +114,8 @@ export class Safety implements Cluster {
 
   /** The node lost what it had promised, and must not come back as if it had not. */
   onLoss(nodeId: number): void {
+    // Tombstones too: that it starts all the same is what is reported then.
+    this.#nodes.get(nodeId)!.buriedForGood.clear();
     for (const image of this.replicasOn(nodeId)) this.regions.get(image.regionId)!.promised.set(image.peerId, image);
   }
 
