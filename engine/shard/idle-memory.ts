@@ -10,8 +10,8 @@ import { runInNewContext } from 'node:vm';
 
 /** How often to look; also how long a thread is to be idle. Longer than V8 looks back (5 s) to see what is allocated. */
 const LOOK_MS = 6_000;
-/** Share of its time that an idle thread works at most; one that shares its core with others waits a part of it. */
-const IDLE_SHARE = 0.2;
+/** Share of its time that an idle thread works at most. With more, so much is allocated that a collection gives little back. */
+const IDLE_SHARE = 0.05;
 /** Less than this beside what lives is not worth a pause. */
 const WORTH_BYTES = 6 * 1024 * 1024;
 /** A collection that gave back less than this is followed by twice the wait, up to so many looks. */
