@@ -479,7 +479,7 @@ export class Shard {
     if (this.#merges.hasWork) this.#merges.begin();
     if (this.#tickDue) this.#tick(nowMs);
     const busy = this.#replicas.takeBusy();
-    const collected = [...busy].filter((replica) => replica.proposeAndCollect(nowMs));
+    const collected = busy.filter((replica) => replica.proposeAndCollect(nowMs));
     if (this.#outbox.send()) this.#env.transport.flush();
     this.#turnEnd.run(nowMs, busy, collected);
     if (this.#snapshots.afterTurn(nowMs)) this.#env.transport.flush();
