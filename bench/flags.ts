@@ -7,11 +7,11 @@ import { LIMITS } from '../rpc/wire/limits.ts';
 import type { CompareRequest } from './compare.ts';
 import { DISTRIBUTIONS, type DistributionName } from './distribution.ts';
 import { DRIVERS, maxBatchSize, type DriverName, type DriverOptions } from './drivers.ts';
+import { MOST_CALLERS } from './generator.ts';
 import type { RunRequest } from './run.ts';
 import { CASES, type CaseName } from './suite.ts';
 import { WORKLOADS, type WorkloadOptions, type WorkloadSpec } from './workload.ts';
 
-const MAX_CONCURRENCY = 65_536;
 const MAX_RECORDS = 10_000_000;
 const MAX_SECONDS = 86_400;
 const MAX_ROUNDS = 100;
@@ -81,7 +81,7 @@ export function option<T>(flags: string, text: string, parse: (text: string) => 
 function withCommonFlags(command: Command, warmupSeconds: number): Command {
   return command
     .addOption(
-      option('-c, --concurrency <callers>', 'callers that wait for their answers', number(1, MAX_CONCURRENCY), 1024),
+      option('-c, --concurrency <callers>', 'callers that wait for their answers', number(1, MOST_CALLERS), 1024),
     )
     .addOption(option('--batch-size <puts>', 'puts in one batch', number(1, LIMITS.batchOps), 32))
     .addOption(option('--records <count>', 'keys of the key space', number(1, MAX_RECORDS), 100_000))
@@ -119,7 +119,7 @@ export function withCompareFlags(command: Command): Command {
       .addOption(option('--workloads <names>', 'of put, batch, get, serial', list(CASES), [...CASES]))
       .addOption(option('--rounds <count>', 'every store once a round', number(1, MAX_ROUNDS), 3)),
     COMPARE_WARMUP_SECONDS,
-  ).addOption(option('--batch-concurrency <callers>', 'callers of batch', number(1, MAX_CONCURRENCY), 256));
+  ).addOption(option('--batch-concurrency <callers>', 'callers of batch', number(1, MOST_CALLERS), 256));
 }
 
 export interface ParsedRun {
@@ -143,7 +143,7 @@ export function parseRun(command: Command): ParsedRun {
       workload,
       options: workloadOptions(flags, flags.scanLength),
       plan: {
-        concurrency: isOpen && !given('concurrency') ? MAX_CONCURRENCY : flags.concurrency,
+        concurrency: isOpen && !given('concurrency') ? MOST_CALLERS : flags.concurrency,
         targetPerSecond: flags.target,
         warmupMs: flags.warmup * 1000,
         durationMs: flags.duration * 1000,

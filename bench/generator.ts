@@ -4,6 +4,9 @@ import type { Session, Usage } from './driver.ts';
 import { Recorder } from './recorder.ts';
 import type { Workload } from './workload.ts';
 
+/** Of one process. */
+export const MOST_CALLERS = 65_536;
+
 export interface LoadPlan {
   /** Callers of a closed loop; in an open loop, calls that may be under way at once. */
   readonly concurrency: number;

@@ -23,14 +23,27 @@ export interface CaseReport extends RunReport {
 }
 
 /** Starts the store, fills it, measures the cases in order, and stops it, whatever happens. */
-export async function runSuite(driver: Driver, options: SuiteOptions, hooks: RunHooks = {}): Promise<CaseReport[]> {
+export function runSuite(driver: Driver, options: SuiteOptions, hooks: RunHooks = {}): Promise<CaseReport[]> {
+  return runSuites(driver, [options], hooks);
+}
+
+/** As `runSuite`, several on one store, which the first of them fills. */
+export async function runSuites(
+  driver: Driver,
+  suites: readonly [SuiteOptions, ...SuiteOptions[]],
+  hooks: RunHooks = {},
+): Promise<CaseReport[]> {
   try {
     hooks.onProgress?.('starting', 0, 0);
     await driver.start();
     hooks.signal?.throwIfAborted();
     const session = await driver.connect();
     try {
-      return await runCases(driver, session, options, hooks);
+      // Gets must find something, and puts must meet keys that are there, as in a store that has been used.
+      await load(session, requestFor('put', suites[0]), hooks);
+      const reports: CaseReport[] = [];
+      for (const options of suites) reports.push(...(await runCases(driver, session, options, hooks)));
+      return reports;
     } finally {
       await session.close();
     }
@@ -45,8 +58,6 @@ async function runCases(
   options: SuiteOptions,
   hooks: RunHooks,
 ): Promise<CaseReport[]> {
-  // Gets must find something, and puts must meet keys that are there, as in a store that has been used.
-  await load(session, requestFor('put', options), hooks);
   const reports: CaseReport[] = [];
   for (const caseName of options.cases) {
     hooks.signal?.throwIfAborted();

@@ -4,6 +4,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import { list, number, option, refuse } from '../flags.ts';
+import { MOST_CALLERS } from '../generator.ts';
 import { CASES, type CaseName } from '../suite.ts';
 import type { CompareRegionsRequest } from './compare-regions.ts';
 import type { IdleRequest } from './idle.ts';
@@ -11,7 +12,6 @@ import type { ScaleRequest } from './scale.ts';
 import { SNAPSHOT_PARTS, type SnapshotPart, type SnapshotRequest } from './snapshot.ts';
 import type { SplitRequest } from './split.ts';
 
-const MAX_CALLERS = 65_536;
 const MAX_RECORDS = 10_000_000;
 const MAX_SECONDS = 86_400;
 const MAX_ROUNDS = 100;
@@ -60,7 +60,7 @@ interface SplitFlags extends CommonFlags {
 export function withSplitFlags(command: Command): Command {
   return withCommonFlags(
     command
-      .addOption(option('-c, --concurrency <callers>', 'closed loop; 0: no load', number(0, MAX_CALLERS), 1024))
+      .addOption(option('-c, --concurrency <callers>', 'closed loop; 0: no load', number(0, MOST_CALLERS), 1024))
       .addOption(option('--timeout-ms <ms>', 'deadline of each put', number(100, LIMITS.timeoutMs), 1000))
       .addOption(regionsOption())
       .addOption(option('--rounds <count>', 'quiet and splitting windows', number(1, MAX_ROUNDS), 3))
@@ -168,6 +168,7 @@ interface CompareRegionsFlags extends CommonFlags {
   readonly rounds: number;
   readonly duration: number;
   readonly concurrency: number;
+  readonly callersPerRegion: number;
 }
 
 const COMPARED_CASES = CASES.filter((name) => name !== 'batch');
@@ -181,7 +182,15 @@ export function withCompareRegionsFlags(command: Command): Command {
       .addOption(option('--workloads <names>', 'of put, get, serial', list(COMPARED_CASES), ['put']))
       .addOption(option('--rounds <count>', 'every number of regions once a round', number(1, MAX_ROUNDS), 3))
       .addOption(option('--duration <seconds>', 'of each measurement', number(0.1, MAX_SECONDS, 'decimal'), 8))
-      .addOption(option('-c, --concurrency <callers>', 'closed loop', number(1, MAX_CALLERS), 1024)),
+      .addOption(option('-c, --concurrency <callers>', 'closed loop, for each cluster', number(1, MOST_CALLERS), 1024))
+      .addOption(
+        option(
+          '--callers-per-region <count>',
+          'of a second load, where they are more than the callers above; 0: there is none',
+          number(0, MOST_CALLERS),
+          16,
+        ),
+      ),
     { records: 100_000, warmupSeconds: 5 },
   );
 }
@@ -192,11 +201,13 @@ export function parseCompareRegions(command: Command): {
 } {
   const flags = command.opts<CompareRegionsFlags>();
   const { regions, workers, rounds, workloads, records, valueSize, seed, concurrency } = flags;
+  const { callersPerRegion } = flags;
   return {
     request: {
       regions,
       workers,
       rounds,
+      callersPerRegion,
       suite: {
         cases: workloads,
         workload: { records, valueBytes: valueSize, batchSize: 1, scanLength: 1, seed },
@@ -278,7 +289,7 @@ export function withSnapshotFlags(command: Command): Command {
     .addOption(option('--value-size <bytes>', 'size of a value', number(8, LIMITS.valueBytes), 1024))
     .addOption(option('--seed <number>', 'of the random choices', number(0, 2 ** 32 - 1), 1))
     .addOption(option('--rounds <count>', 'of both parts', number(1, MAX_ROUNDS), 3))
-    .addOption(option('-c, --concurrency <callers>', 'of the foreground', number(1, MAX_CALLERS), 1024))
+    .addOption(option('-c, --concurrency <callers>', 'of the foreground', number(1, MOST_CALLERS), 1024))
     .addOption(option('--timeout-ms <ms>', 'deadline of each put', number(100, LIMITS.timeoutMs), 5000))
     .addOption(option('--warmup <seconds>', 'load before that', number(0, MAX_SECONDS, 'decimal'), 5))
     .addOption(option('--duration <seconds>', 'of each window', number(0.1, MAX_SECONDS, 'decimal'), 10))

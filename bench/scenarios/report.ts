@@ -128,12 +128,13 @@ export function formatRegionsComparison({ request, cases, verdicts }: RegionsCom
   return [
     `3 nodes, ${workers} worker each, ${suite.workload.valueBytes}-byte values, ${count(suite.workload.records)} records; ` +
       `${rounds === 1 ? 'one round' : `medians of ${rounds} rounds`}; ${suite.durationMs / 1000} s each after ${suite.warmupMs / 1000} s of warm-up; ` +
-      `${count(suite.concurrency)} callers; placement splits and merges nothing`,
+      `${count(suite.concurrency)} callers, and ${request.callersPerRegion} a region where those are more; placement splits and merges nothing`,
     '',
     formatTable(
-      cases.map(({ regions, caseName, operationsPerSecond, p99Ms, ratio, errors, runs }) => ({
+      cases.map(({ regions, caseName, callers, operationsPerSecond, p99Ms, ratio, errors, runs }) => ({
         workload: caseName,
         regions,
+        callers: count(callers),
         'operations/s': count(operationsPerSecond),
         rounds: runs.map((run) => count(run.operationsPerSecond)).join(' '),
         [`to ${request.regions[0]} regions`]: rate(ratio),

@@ -67,14 +67,14 @@ export class ApplyQueue {
     this.#waitingBytes += entry.data.length;
   }
 
-  /** Whether what waits makes a run that is worth it, or has waited long enough. */
-  isRunDue(nowMs: number): boolean {
+  /** Whether what waits makes a run that is worth it, or has waited for `waitMs`. */
+  isRunDue(nowMs: number, waitMs: number): boolean {
     return (
       this.#run !== undefined ||
       this.#changesRegion ||
       this.#waiting.length >= LIMITS.laggingRunEntries ||
       this.#waitingBytes >= LIMITS.laggingRunBytes ||
-      nowMs - this.#sinceMs >= LIMITS.laggingRunMs
+      nowMs - this.#sinceMs >= waitMs
     );
   }
 

@@ -57,11 +57,15 @@ export class Replica {
   readonly #applier: Applier;
   readonly #proposals = new ProposalQueue();
   readonly #reads: ReadSide;
+  /** Some read is under way. A region that is only written does not look at its reads: they are far in memory. */
+  #hasReads = false;
   readonly #changes = new PendingChanges();
   readonly hashes: HashCheck;
   readonly traffic: Traffic;
   /** Messages and requests since the worker looked last. */
   work = 0;
+  /** The worker has it among those that have something to do. */
+  isBusy = false;
   readonly #peerNodes: PeerNodes;
   readonly #voice: Voice;
   readonly #stats: ReplicaStats;
@@ -206,7 +210,7 @@ export class Replica {
   get hasWork(): boolean {
     // Who is being merged away takes part in nothing: its core would hand out once more what it is told to apply.
     if (this.#merging.isFinishing) return false;
-    return this.raft.hasReady() || this.#proposals.hasGathered || this.#reads.hasWork;
+    return this.#proposals.hasGathered || this.raft.hasReady() || (this.#hasReads && this.#reads.hasWork);
   }
 
   /** Whether committed entries wait to be applied, though nobody waits for them. */
@@ -214,9 +218,9 @@ export class Replica {
     return !this.#unapplied.isEmpty;
   }
 
-  /** Whether what lags makes a run that is worth it, or has waited long enough. */
-  isRunDue(nowMs: number): boolean {
-    return this.#merging.isFinishing || this.#reads.count > 0 || this.#unapplied.isRunDue(nowMs);
+  /** Whether what lags makes a run that is worth it, or has waited for `waitMs`. */
+  isRunDue(nowMs: number, waitMs: number): boolean {
+    return this.#merging.isFinishing || this.#hasReads || this.#unapplied.isRunDue(nowMs, waitMs);
   }
 
   // --- step 2: what comes in ---------------------------------------------------------------------------------------
@@ -283,6 +287,7 @@ export class Replica {
   #takeRead(request: ReadRequest): void {
     if (!this.#reads.canTake(request)) throw this.#refuseAsFollower();
     checkPhase(this.state);
+    this.#hasReads = true;
     this.#reads.take(request, this.regionId);
     this.traffic.noteRead(request);
   }
@@ -298,7 +303,7 @@ export class Replica {
   /** Proposes what the turn gathered, and collects what the core wants. False: nothing is to be done. */
   proposeAndCollect(nowMs: number): boolean {
     if (this.#proposals.hasGathered) this.#proposeGathered(nowMs);
-    this.#reads.confirmGathered(nowMs);
+    if (this.#hasReads) this.#reads.confirmGathered(nowMs);
     return this.#collect(nowMs);
   }
 
@@ -323,7 +328,7 @@ export class Replica {
     if (this.#merging.isFinishing || !this.raft.hasReady()) return false;
     this.#ready = this.raft.ready(nowMs);
     this.#voice.send(this.#ready.messages);
-    this.#reads.answerAskers(this.#ready.readStates);
+    if (this.#ready.readStates.length > 0) this.#reads.answerAskers(this.#ready.readStates);
     this.#unapplied.push(this.#ready.committed, nowMs);
     return true;
   }
@@ -352,9 +357,9 @@ export class Replica {
    * @throws DiskFull: the same call again goes on where this one stopped. StorageFailure
    */
   apply(batches: TurnBatches, answers: (() => void)[]): void {
-    this.#reads.confirm(this.#ready!.readStates);
+    if (this.#hasReads) this.#reads.confirm(this.#ready!.readStates);
     const { changesRegion, sizeBytes } = this.#unapplied;
-    const isAwaited = this.isLeader || changesRegion || this.#reads.count > 0 || sizeBytes >= LIMITS.laggingBytes;
+    const isAwaited = this.isLeader || changesRegion || this.#hasReads || sizeBytes >= LIMITS.laggingBytes;
     while (isAwaited && this.isLagging && this.#applyRun(Infinity, batches, answers));
     this.#ready = undefined;
     if (this.#leads) this.#cutter.propose(this.raft, this.#applier.appliedIndex, this.#env.clock.nowMs());
@@ -369,7 +374,7 @@ export class Replica {
     const before = this.#unapplied.takenBytes;
     if (this.isLagging) this.#applyRun(mostBytes, batches, answers);
     // They are served in the next turn, behind the write of what they see.
-    this.#reads.release();
+    if (this.#hasReads) this.#reads.release();
     return this.#unapplied.takenBytes - before;
   }
 
@@ -409,7 +414,9 @@ export class Replica {
 
   /** Serves the reads whose index is applied. The applied batch must have been written. */
   serveReads(): void {
+    if (!this.#hasReads) return;
     this.#reads.serve();
+    this.#hasReads = this.#reads.count > 0;
   }
 
   // --- snapshots ---------------------------------------------------------------------------------------------------

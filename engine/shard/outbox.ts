@@ -5,8 +5,9 @@ import { LIMITS } from '../../rpc/wire/limits.ts';
 import { toWireRegion, type Region } from '../../rpc/wire/region.ts';
 import type { RaftMessage } from '../raft/index.ts';
 import type { Directory } from './directory.ts';
+import { encodePeerFrame, type FrameHead } from './peer-frame.ts';
 import type { ShardConfig, ShardTransport } from './ports.ts';
-import { messageBytes, toWireMessage } from './raft-wire.ts';
+import { messageBytes } from './raft-wire.ts';
 
 /** Every node has it. */
 const FIRST_WORKER = 0;
@@ -15,7 +16,9 @@ const NOBODY: ReadonlySet<number> = new Set();
 interface Destination {
   readonly nodeId: number;
   readonly worker: number;
-  messages: mraft.IRaftMessage[];
+  messages: RaftMessage[];
+  /** Of the messages, by position. */
+  regionIds: number[];
   notices: mraft.IRegionNotice[];
   sizeBytes: number;
   sequence: number;
@@ -51,7 +54,8 @@ export class Outbox {
       this.#sendFrame(destination);
     }
     if (destination.messages.length === 0 && destination.notices.length === 0) this.#waiting.push(destination);
-    destination.messages.push(toWireMessage(regionId, message));
+    destination.messages.push(message);
+    destination.regionIds.push(regionId);
     destination.sizeBytes += sizeBytes;
   }
 
@@ -70,7 +74,16 @@ export class Outbox {
     const key = nodeId * LIMITS.workersPerNode + worker;
     let destination = this.#destinations.get(key);
     if (!destination) {
-      destination = { nodeId, worker, messages: [], notices: [], sizeBytes: 0, sequence: 0, beaconSequence: 0 };
+      destination = {
+        nodeId,
+        worker,
+        messages: [],
+        regionIds: [],
+        notices: [],
+        sizeBytes: 0,
+        sequence: 0,
+        beaconSequence: 0,
+      };
       this.#destinations.set(key, destination);
     }
     return destination;
@@ -110,16 +123,17 @@ export class Outbox {
     return this.#transport.sendPeerFrame(nodeId, destination.worker, frame, 'snap');
   }
 
-  #head(destination: Destination): mraft.IPeerFrame {
+  #head(destination: Destination, unheard = false): FrameHead {
     const { cluster, nodeId, bootEpoch, incarnation = 0, worker, workers } = this.#config;
     const sequence = ++destination.sequence;
-    return { cluster, fromNode: nodeId, bootEpoch, incarnation, sequence, fromWorker: worker, workers };
+    return { cluster, fromNode: nodeId, bootEpoch, incarnation, sequence, fromWorker: worker, workers, unheard };
   }
 
   #sendFrame(destination: Destination, unheard = false): void {
-    const { messages, notices } = destination;
-    const frame = encode(mraft.PeerFrame, { ...this.#head(destination), messages, notices, unheard });
+    const { messages, regionIds, notices } = destination;
+    const frame = encodePeerFrame(this.#head(destination, unheard), regionIds, messages, notices);
     destination.messages = [];
+    destination.regionIds = [];
     destination.notices = [];
     destination.sizeBytes = 0;
     if (this.#transport.sendPeerFrame(destination.nodeId, destination.worker, frame, 'raft')) {

@@ -3,8 +3,8 @@
  * Whatever is wrong with a frame, the sender is no client: it is dropped and counted.
  */
 
-import { decode, encode, mraft } from '../../rpc/wire/codec.ts';
-import { MalformedRequest, asMraftError, type MraftError } from '../../rpc/wire/errors.ts';
+import type { mraft } from '../../rpc/wire/codec.ts';
+import { asMraftError, type MraftError } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import { fromWireRegion, isNewerEpoch, type Region } from '../../rpc/wire/region.ts';
 import { answerOfNobody } from '../raft/index.ts';
@@ -15,8 +15,8 @@ import type { Directory } from './directory.ts';
 import type { Merges } from './merges.ts';
 import { Misdirected } from './misdirected.ts';
 import type { Outbox } from './outbox.ts';
+import { decodePeerFrame, encodePeerFrame, type FrameHead, type PeerFrame, type RegionMessage } from './peer-frame.ts';
 import type { ShardConfig, ShardTransport } from './ports.ts';
-import { fromWireMessage } from './raft-wire.ts';
 import type { Replicas } from './replicas.ts';
 import type { SnapshotDesk } from './snapshot-desk.ts';
 import type { ShardStats } from './stats.ts';
@@ -35,7 +35,7 @@ export interface PeerFramesParts {
   /** The worker that has the region's slot; undefined: this one. */
   readonly workerOf: (regionId: number) => number | undefined;
   /** A node was heard; `isNews`: for the first time, after a restart, or with another number of workers. */
-  readonly onHeard: (nodeId: number, frame: mraft.PeerFrame, isNews: boolean, nowMs: number) => void;
+  readonly onHeard: (nodeId: number, head: FrameHead, isNews: boolean, nowMs: number) => void;
   /** This peer belongs to the region no longer, as others have applied. */
   readonly onRemoved: (regionId: number) => void;
   /** A message broke an invariant of the replica's core. */
@@ -56,10 +56,11 @@ export class PeerFrames {
     const frame = this.#admit(bytes, fromNode, nowMs);
     if (!frame) return;
     this.#parts.stats.peerFramesReceived++;
-    if (frame.snapshot) return this.#onSnapshotStep(frame.snapshot as mraft.SnapshotStep, bytes, fromNode, nowMs);
+    if (frame.snapshot) return this.#onSnapshotStep(frame.snapshot, bytes, fromNode, nowMs);
     const { replicas, workerOf, stats, transport } = this.#parts;
-    const messages = new Misdirected<mraft.IRaftMessage>();
-    for (const message of frame.messages as mraft.RaftMessage[]) {
+    stats.dropped.malformed += frame.refused;
+    const messages = new Misdirected<RegionMessage>();
+    for (const message of frame.messages) {
       const replica = replicas.get(message.regionId);
       const worker = replica ? undefined : workerOf(message.regionId);
       if (replica) this.#step(replica, message, fromNode, nowMs);
@@ -75,27 +76,30 @@ export class PeerFrames {
     }
     stats.forwarded += messages.count + notices.count;
     for (const worker of new Set([...messages.workers, ...notices.workers])) {
-      const theirs = { messages: messages.of(worker), notices: notices.of(worker) };
+      const theirs = messages.of(worker);
+      const regionIds = theirs.map((message) => message.regionId);
       // Its head goes along: that worker learns from it who the sender is now, and how many workers it has.
-      transport.forwardPeerFrame(worker, encode(mraft.PeerFrame, Object.assign(frame, theirs)), fromNode);
+      const forwarded = encodePeerFrame(frame.head, regionIds, theirs, notices.of(worker));
+      transport.forwardPeerFrame(worker, forwarded, fromNode);
     }
   }
 
   /** The frame, if its sender may speak and says who it is. */
-  #admit(bytes: Uint8Array, fromNode: number, nowMs: number): mraft.PeerFrame | undefined {
-    let frame: mraft.PeerFrame;
+  #admit(bytes: Uint8Array, fromNode: number, nowMs: number): PeerFrame | undefined {
+    let frame: PeerFrame;
     try {
-      frame = decode(mraft.PeerFrame, bytes) as mraft.PeerFrame;
+      frame = decodePeerFrame(bytes);
     } catch {
       return this.#drop('malformed');
     }
     const { cluster, nodeId } = this.#parts.config;
-    if (frame.cluster !== cluster) return this.#drop('otherCluster');
-    if (frame.fromNode !== fromNode || fromNode === nodeId) return this.#drop('otherSender');
-    if (frame.workers < 1 || frame.workers > LIMITS.workersPerNode) return this.#drop('malformed');
-    const standing = this.#parts.directory.note(fromNode, frame);
+    const { head } = frame;
+    if (head.cluster !== cluster) return this.#drop('otherCluster');
+    if (head.fromNode !== fromNode || fromNode === nodeId) return this.#drop('otherSender');
+    if (head.workers < 1 || head.workers > LIMITS.workersPerNode) return this.#drop('malformed');
+    const standing = this.#parts.directory.note(fromNode, head);
     if (standing !== 'current' && standing !== 'changed') return this.#drop(standing);
-    this.#parts.onHeard(fromNode, frame, standing === 'changed', nowMs);
+    this.#parts.onHeard(fromNode, head, standing === 'changed', nowMs);
     return frame;
   }
 
@@ -108,17 +112,16 @@ export class PeerFrames {
     transport.forwardPeerFrame(worker, frame, fromNode);
   }
 
-  #step(replica: Replica, wire: mraft.RaftMessage, fromNode: number, nowMs: number): void {
-    if (wire.to !== replica.peerId) {
+  #step(replica: Replica, message: RegionMessage, fromNode: number, nowMs: number): void {
+    if (message.to !== replica.peerId) {
       // Whoever speaks to a newer peer of this node has applied that this one was removed: it makes room.
-      if (wire.to > replica.peerId) this.#parts.onRemoved(wire.regionId);
+      if (message.to > replica.peerId) this.#parts.onRemoved(message.regionId);
       return this.#drop('otherPeer');
     }
-    if (!replica.comesFrom(wire.from, fromNode)) return this.#drop('otherPeer');
+    if (!replica.comesFrom(message.from, fromNode)) return this.#drop('otherPeer');
     try {
-      replica.step(fromWireMessage(wire), nowMs);
+      replica.step(message, nowMs);
     } catch (error) {
-      if (error instanceof MalformedRequest) return this.#drop('malformed');
       return this.#parts.onBroken(replica, asMraftError(error));
     }
     this.#parts.replicas.noteWork(replica);
@@ -127,32 +130,27 @@ export class PeerFrames {
   /** A replica was opened: a vote that came for it before it was there is looked at now. */
   deliverHeld(replica: Replica, nowMs: number): void {
     const vote = this.#unknown.take(replica.regionId, nowMs);
-    if (vote) this.#step(replica, vote.wire, vote.fromNode, nowMs);
+    if (vote) this.#step(replica, vote.message, vote.fromNode, nowMs);
   }
 
   /**
    * A leader speaks to a peer that has nothing here yet: it is told so, and sends a snapshot. Who was removed does not
    * come back by a message that is late.
    */
-  #onUnknownRegion(wire: mraft.RaftMessage, fromNode: number, nowMs: number): void {
+  #onUnknownRegion(message: RegionMessage, fromNode: number, nowMs: number): void {
     const { store, merges, snapshots, outbox } = this.#parts;
-    const { regionId } = wire;
-    const isVote = wire.kind === mraft.MessageKind.VOTE || wire.kind === mraft.MessageKind.PRE_VOTE;
-    if (isVote && this.#tellMerged(regionId, wire.from, fromNode)) return this.#drop('removedPeer');
+    const { regionId, kind } = message;
+    const isVote = kind === 'vote' || kind === 'preVote';
+    if (isVote && this.#tellMerged(regionId, message.from, fromNode)) return this.#drop('removedPeer');
     if (merges.isLeaving(regionId)) return this.#drop('removedPeer');
     // What this peer promised before is in the store, and it cannot look there now.
     if (snapshots.isInstalling(regionId)) return this.#drop('installing');
     const tombstone = loadTombstone(store, regionId);
-    if (tombstone !== undefined && wire.to <= tombstone.peerId) return this.#drop('removedPeer');
-    if (this.#unknown.holdsBack(wire, fromNode, nowMs)) return this.#drop('unknownRegion');
-    try {
-      const answer = answerOfNobody(fromWireMessage(wire));
-      if (answer) outbox.add(regionId, fromNode, answer);
-      else this.#drop('unknownRegion');
-    } catch (error) {
-      if (!(error instanceof MalformedRequest)) throw error;
-      this.#drop('malformed');
-    }
+    if (tombstone !== undefined && message.to <= tombstone.peerId) return this.#drop('removedPeer');
+    if (this.#unknown.holdsBack(message, fromNode, nowMs)) return this.#drop('unknownRegion');
+    const answer = answerOfNobody(message);
+    if (answer) outbox.add(regionId, fromNode, answer);
+    else this.#drop('unknownRegion');
   }
 
   /** Somebody has applied that this peer was removed, or asks whether it was itself. */

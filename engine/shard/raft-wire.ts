@@ -6,7 +6,7 @@ import type { Entry, EntryKind, Membership, MessageKind, RaftMessage } from '../
 
 const { MessageKind: Wire, EntryKind: WireEntry } = mraft;
 
-const TO_WIRE: Record<MessageKind, mraft.MessageKind> = {
+export const KIND_TO_WIRE: Readonly<Record<MessageKind, mraft.MessageKind>> = {
   append: Wire.APPEND,
   appendResponse: Wire.APPEND_RESPONSE,
   heartbeat: Wire.HEARTBEAT,
@@ -21,10 +21,15 @@ const TO_WIRE: Record<MessageKind, mraft.MessageKind> = {
   readIndexResponse: Wire.READ_INDEX_RESPONSE,
   askSnapshot: Wire.ASK_SNAPSHOT,
 };
-const FROM_WIRE = new Map<number, MessageKind>(
-  Object.entries(TO_WIRE).map(([kind, wire]) => [wire, kind as MessageKind]),
+/** By their numbers on the wire. */
+export const KIND_FROM_WIRE: readonly (MessageKind | undefined)[] = Object.entries(KIND_TO_WIRE).reduce(
+  (kinds, [kind, wire]) => {
+    kinds[wire] = kind as MessageKind;
+    return kinds;
+  },
+  [] as MessageKind[],
 );
-const ENTRY_KINDS: readonly EntryKind[] = ['normal', 'confChange'];
+export const ENTRY_KINDS: readonly EntryKind[] = ['normal', 'confChange'];
 const NO_ENTRIES: readonly Entry[] = [];
 const NO_WIRE_ENTRIES: mraft.IEntry[] = [];
 
@@ -42,7 +47,7 @@ export function messageBytes(message: RaftMessage): number {
 export function toWireMessage(regionId: number, message: RaftMessage): mraft.IRaftMessage {
   const wire: mraft.IRaftMessage = {
     regionId,
-    kind: TO_WIRE[message.kind],
+    kind: KIND_TO_WIRE[message.kind],
     from: message.from,
     to: message.to,
     term: message.term,
@@ -71,7 +76,7 @@ function toWireEntry(entry: Entry): mraft.IEntry {
  * @throws MalformedRequest when it cannot have come from a peer: unknown kind, entries that do not follow each other
  */
 export function fromWireMessage(wire: mraft.RaftMessage): RaftMessage {
-  const kind = FROM_WIRE.get(wire.kind);
+  const kind = KIND_FROM_WIRE[wire.kind];
   if (kind === undefined) throw new MalformedRequest(`message kind ${wire.kind} is unknown`);
   return {
     kind,

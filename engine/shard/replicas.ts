@@ -9,8 +9,8 @@ export class Replicas {
   readonly #awake = new Set<Replica>();
   /** Regions that are led here. */
   readonly #led = new Set<number>();
-  /** Those that this turn, or a step before it, gave something to do. */
-  #busy = new Set<Replica>();
+  /** Those that this turn, or a step before it, gave something to do; each knows that it is here (`isBusy`). */
+  #busy: Replica[] = [];
   /** Followers with committed entries that they have not applied, those that lag longest first. */
   readonly lagging = new Set<Replica>();
   /** Of replicas that slept. */
@@ -37,7 +37,7 @@ export class Replicas {
   }
 
   get hasBusy(): boolean {
-    return this.#busy.size > 0;
+    return this.#busy.length > 0;
   }
 
   /** @throws Internal when the region has a replica here */
@@ -56,7 +56,8 @@ export class Replicas {
     this.#byId.delete(regionId);
     this.#awake.delete(replica);
     this.#led.delete(regionId);
-    this.#busy.delete(replica);
+    if (replica.isBusy) this.#busy.splice(this.#busy.indexOf(replica), 1);
+    replica.isBusy = false;
     this.lagging.delete(replica);
     return replica;
   }
@@ -67,7 +68,9 @@ export class Replicas {
   }
 
   noteBusy(replica: Replica): void {
-    if (replica.hasWork) this.#busy.add(replica);
+    if (replica.isBusy || !replica.hasWork) return;
+    replica.isBusy = true;
+    this.#busy.push(replica);
   }
 
   /** Something was done to a replica that may give it work, or have woken it. */
@@ -80,9 +83,10 @@ export class Replicas {
   }
 
   /** Who has something to do in this turn; what comes from now on is for the next. */
-  takeBusy(): ReadonlySet<Replica> {
+  takeBusy(): readonly Replica[] {
     const busy = this.#busy;
-    this.#busy = new Set();
+    this.#busy = [];
+    for (const replica of busy) replica.isBusy = false;
     return busy;
   }
 

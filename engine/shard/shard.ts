@@ -3,7 +3,6 @@
  * It does no I/O of its own and knows no event loop: the worker, or the simulator, hands frames in and calls `turn`.
  */
 
-import type { mraft } from '../../rpc/wire/codec.ts';
 import { DiskFull, RegionNotFound, ServerBusy, type MraftError } from '../../rpc/wire/errors.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
 import type { Epoch, Region } from '../../rpc/wire/region.ts';
@@ -26,6 +25,7 @@ import { Inbox } from './inbox.ts';
 import { Merges } from './merges.ts';
 import { NodeWatch } from './node-watch.ts';
 import { Outbox } from './outbox.ts';
+import type { FrameHead } from './peer-frame.ts';
 import { PeerFrames } from './peer-frames.ts';
 import { Replicas } from './replicas.ts';
 import { RequestFrames } from './request-frames.ts';
@@ -196,7 +196,7 @@ export class Shard {
       store: env.store,
       directory: this.#directory,
       snapshots: this.#snapshots,
-      onHeard: (nodeId, frame, isNews, nowMs) => this.#onHeard(nodeId, frame, isNews, nowMs),
+      onHeard: (nodeId, head, isNews, nowMs) => this.#onHeard(nodeId, head, isNews, nowMs),
       onRemoved: (regionId) => this.#noteRemoved(regionId, false),
       onBroken: (replica, error) => this.#reopen(replica, error),
     });
@@ -479,7 +479,7 @@ export class Shard {
     if (this.#merges.hasWork) this.#merges.begin();
     if (this.#tickDue) this.#tick(nowMs);
     const busy = this.#replicas.takeBusy();
-    const collected = [...busy].filter((replica) => replica.proposeAndCollect(nowMs));
+    const collected = busy.filter((replica) => replica.proposeAndCollect(nowMs));
     if (this.#outbox.send()) this.#env.transport.flush();
     this.#turnEnd.run(nowMs, busy, collected);
     if (this.#snapshots.afterTurn(nowMs)) this.#env.transport.flush();
@@ -529,12 +529,12 @@ export class Shard {
   }
 
   /** A node is there; `isNews`: for the first time, after a restart, or with another number of workers. */
-  #onHeard(nodeId: number, frame: mraft.PeerFrame, isNews: boolean, nowMs: number): void {
+  #onHeard(nodeId: number, head: FrameHead, isNews: boolean, nowMs: number): void {
     if (isNews) {
-      this.#env.events.onNode(nodeId, frame.workers, frame.bootEpoch);
+      this.#env.events.onNode(nodeId, head.workers, head.bootEpoch);
       this.#snapshots.onNodeStarted(nodeId, nowMs);
     }
-    this.#watch.heard(nodeId, frame.unheard, nowMs);
+    this.#watch.heard(nodeId, head.unheard, nowMs);
   }
 
   /**

@@ -19,7 +19,7 @@ import type { ShardStats } from './stats.ts';
 /** What was collected and how far it came. It ends, or it waits for room on the disk. */
 interface OpenTurn {
   readonly nowMs: number;
-  readonly busy: ReadonlySet<Replica>;
+  readonly busy: readonly Replica[];
   readonly collected: readonly Replica[];
   readonly answers: (() => void)[];
   sync: boolean;
@@ -73,7 +73,7 @@ export class TurnEnd {
    * Ends a turn in which these replicas were busy.
    * @throws StorageFailure; DiskFull: `resume` it
    */
-  run(nowMs: number, busy: ReadonlySet<Replica>, collected: readonly Replica[]): void {
+  run(nowMs: number, busy: readonly Replica[], collected: readonly Replica[]): void {
     const open: OpenTurn = { nowMs, busy, collected, answers: [], sync: false, stage: 'gather', applied: 0 };
     try {
       this.#complete(open);
@@ -139,9 +139,10 @@ export class TurnEnd {
   #applyLagging({ nowMs, answers }: OpenTurn): void {
     const { replicas } = this.#parts;
     this.#runsAreLeft = false;
+    const waitMs = laggingWaitMs(replicas.lagging.size);
     let sizeBytes = 0;
     for (const replica of replicas.lagging) {
-      if (!replica.isRunDue(nowMs)) continue;
+      if (!replica.isRunDue(nowMs, waitMs)) continue;
       if (sizeBytes >= LIMITS.laggingBytesPerTurn) {
         this.#runsAreLeft = true;
         return;
@@ -170,4 +171,9 @@ export class TurnEnd {
     store.write(batch, { sync: false });
     stats.applyMs += clock.nowMs() - startMs;
   }
+}
+
+/** How long entries wait on a follower for others of their region, when so many regions of the worker have some. */
+function laggingWaitMs(regions: number): number {
+  return Math.min(Math.max(LIMITS.laggingRunMs, regions * LIMITS.laggingRunMsPerRegion), LIMITS.laggingRunMostMs);
 }

@@ -4,13 +4,18 @@
  * not answered at once, because the answer would bring a snapshot of what is here already. Nothing is created by it.
  */
 
-import { mraft } from '../../rpc/wire/codec.ts';
 import { LIMITS } from '../../rpc/wire/limits.ts';
+import type { RegionMessage } from './peer-frame.ts';
+
+interface HeldVote {
+  readonly message: RegionMessage;
+  readonly fromNode: number;
+}
 
 interface Stranger {
   readonly sinceMs: number;
   heardMs: number;
-  vote: { readonly wire: mraft.RaftMessage; readonly fromNode: number } | undefined;
+  vote: HeldVote | undefined;
 }
 
 export class UnknownRegions {
@@ -24,10 +29,10 @@ export class UnknownRegions {
   }
 
   /** True: the message is not to be answered now. */
-  holdsBack(wire: mraft.RaftMessage, fromNode: number, nowMs: number): boolean {
-    const stranger = this.#hear(wire.regionId, nowMs);
-    if (wire.kind === mraft.MessageKind.VOTE || wire.kind === mraft.MessageKind.PRE_VOTE) {
-      if (stranger) stranger.vote = { wire, fromNode };
+  holdsBack(message: RegionMessage, fromNode: number, nowMs: number): boolean {
+    const stranger = this.#hear(message.regionId, nowMs);
+    if (message.kind === 'vote' || message.kind === 'preVote') {
+      if (stranger) stranger.vote = { message, fromNode };
       return stranger !== undefined;
     }
     return stranger !== undefined && nowMs < stranger.sinceMs + this.#patienceMs;
@@ -57,7 +62,7 @@ export class UnknownRegions {
   }
 
   /** The region is here now: the vote that was asked for last, unless its campaign is over. */
-  take(regionId: number, nowMs: number): { readonly wire: mraft.RaftMessage; readonly fromNode: number } | undefined {
+  take(regionId: number, nowMs: number): HeldVote | undefined {
     const stranger = this.#strangers.get(regionId);
     this.#strangers.delete(regionId);
     return stranger && nowMs < stranger.heardMs + this.#patienceMs ? stranger.vote : undefined;

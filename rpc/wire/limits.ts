@@ -99,10 +99,15 @@ export const LIMITS = {
   unappliedBytes: 4 * MIB,
   /** Entries handed to apply at once. */
   applyBytes: 1 * MIB,
-  /** Committed entries of a follower that make a run: so many, so many bytes, or waiting for so long. */
+  /**
+   * Committed entries of a follower that make a run: so many, so many bytes, or waiting for so long. The more regions lag on a
+   * worker, the longer they wait, because each run writes the same records again however few entries it has.
+   */
   laggingRunEntries: 16,
   laggingRunBytes: 48 * KIB,
   laggingRunMs: 30,
+  laggingRunMsPerRegion: 0.4,
+  laggingRunMostMs: 300,
   /** What followers apply in one turn, and what one follower may lag behind. */
   laggingBytesPerTurn: 96 * KIB,
   laggingBytes: 1 * MIB,

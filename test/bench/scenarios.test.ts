@@ -1,5 +1,11 @@
 /** What the scenarios' verdicts rest on: tiled key spaces, even leaders, what was written, windows of a load that goes on. */
 
+import {
+  casesOf,
+  judge as judgeRegions,
+  type CompareRegionsRequest,
+  type RegionsRun,
+} from '../../bench/scenarios/compare-regions.ts';
 import { isEven, judgeSample, summariseEvenness, type LeaderSample } from '../../bench/scenarios/evenness.ts';
 import {
   parseInstalledSnapshots,
@@ -292,3 +298,52 @@ verdicts(
     assert.equal(met(3, phase(true, 0, 7)), [true, true], 'two zones are left for three replicas');
   },
 );
+
+const regionsCompared = suite('throughput against the number of regions');
+
+function comparison(regions: readonly number[]): CompareRegionsRequest {
+  const suiteOptions = { cases: ['put', 'serial'], concurrency: 1_024 } as unknown as CompareRegionsRequest['suite'];
+  return { regions, workers: 1, rounds: 1, suite: suiteOptions, callersPerRegion: 16 };
+}
+
+function regionsRun(regions: number, caseName: string, concurrency: number, operationsPerSecond: number): RegionsRun {
+  const report = { caseName, plan: { concurrency }, operationsPerSecond, latency: {}, errors: {} };
+  return { regions, report } as unknown as RegionsRun;
+}
+
+const MEASURED = [
+  regionsRun(48, 'put', 1_024, 40_000),
+  regionsRun(48, 'serial', 1, 900),
+  regionsRun(1_000, 'put', 1_024, 16_000),
+  regionsRun(1_000, 'serial', 1, 450),
+  regionsRun(1_000, 'put', 16_000, 36_000),
+  regionsRun(1, 'put', 1_024, 20_000),
+  regionsRun(1, 'serial', 1, 900),
+];
+
+regionsCompared('a cluster that the common callers cannot load is measured under both loads, others under one', () => {
+  const cases = casesOf(comparison([48, 1_000, 1]), MEASURED);
+  const seen = cases.map(({ caseName, regions, load, callers, ratio }) => [caseName, regions, load, callers, ratio]);
+  assert.equal(seen, [
+    ['put', 48, 'common', 1_024, 1],
+    ['put', 1_000, 'common', 1_024, 0.4],
+    ['put', 1_000, 'saturating', 16_000, 0.9],
+    ['put', 1, 'common', 1_024, 0.5],
+    ['serial', 48, 'common', 1, 1],
+    ['serial', 1_000, 'common', 1, 0.5],
+    ['serial', 1, 'common', 1, 1],
+  ]);
+});
+
+regionsCompared('each load has a verdict of its own, so that one that is missed is not hidden by the other', () => {
+  const verdictsOf = judgeRegions(48, casesOf(comparison([48, 1_000, 1]), MEASURED));
+  assert.equal(
+    verdictsOf.map(({ value, met }) => [value, met]),
+    [
+      [0.4, false],
+      [0.9, true],
+      [0.5, true],
+    ],
+  );
+  assert.equal(judgeRegions(1_000, casesOf(comparison([1_000, 48]), MEASURED)), []);
+});

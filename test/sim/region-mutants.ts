@@ -61,7 +61,7 @@ const MEMBERSHIP: readonly Mutant[] = [
     replacements: [
       {
         file: 'engine/shard/peer-frames.js',
-        find: 'tombstone !== undefined && wire.to <= tombstone.peerId',
+        find: 'tombstone !== undefined && message.to <= tombstone.peerId',
         replace: 'false',
       },
       { file: 'engine/shard/snapshot-desk.js', find: 'tombstone && message.to <= tombstone.peerId', replace: 'false' },
