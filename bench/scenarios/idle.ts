@@ -60,8 +60,8 @@ export interface IdleReport {
 const NODES = 3;
 /** What has nothing to do sleeps within this time, or is said to be awake. */
 const FALL_ASLEEP_MS = 120_000;
-/** Behind that, until threads that fell idle have given their memory back. */
-const SETTLE_MS = 40_000;
+/** Behind that, until threads that fell idle have given their memory back, and V8 has done with what it had put off. */
+const SETTLE_MS = 75_000;
 const ELECTED_MS = 60_000;
 const POLL_MS = 100;
 const PLACEMENT_TIMEOUT_MS = 30_000;
@@ -69,11 +69,12 @@ const WRITES = 40;
 
 export async function runIdle(request: IdleRequest, hooks: ScenarioHooks): Promise<IdleReport> {
   const rounds: IdleRound[] = [];
+  const base = await withCluster(request.baseRegions, request, hooks, async (stage) => {
+    await untilAsleep(stage, hooks);
+    await sleep(SETTLE_MS, undefined, { signal: hooks.signal });
+    return memoryOf(stage.cluster);
+  });
   for (let round = 1; round <= request.rounds; round++) {
-    const base = await withCluster(request.baseRegions, request, hooks, async (stage) => {
-      await untilAsleep(stage, hooks);
-      return memoryOf(stage.cluster);
-    });
     const startedMs = performance.now();
     rounds.push(
       await withCluster(request.regions, request, hooks, (stage) =>
@@ -108,6 +109,7 @@ async function watch(stage: Stage, given: Given, hooks: ScenarioHooks): Promise<
   const { round, base, startMs, request } = given;
   const { cluster, admin } = stage;
   await untilAsleep(stage, hooks);
+  await sleep(SETTLE_MS, undefined, { signal: hooks.signal });
   hooks.onProgress('watching', 0.5, 0);
   const cpuBefore = await cpuOf(cluster);
   await sleep(request.durationMs);
@@ -168,7 +170,7 @@ async function kill({ cluster, admin }: Stage, hooks: ScenarioHooks): Promise<Id
   return { led: ids.size, electedMs, othersWoken: Math.max(0, woken - wokenBefore - ids.size * (NODES - 1)) };
 }
 
-/** Until nothing but what placement keeps busy is awake, and what fell idle has settled. */
+/** Until nothing but what placement keeps busy is awake. */
 async function untilAsleep({ admin }: Stage, hooks: ScenarioHooks): Promise<void> {
   hooks.onProgress('falling asleep', 0.2, 0);
   const deadlineMs = performance.now() + FALL_ASLEEP_MS;
@@ -176,7 +178,6 @@ async function untilAsleep({ admin }: Stage, hooks: ScenarioHooks): Promise<void
     hooks.signal.throwIfAborted();
     await sleep(1_000);
   }
-  await sleep(SETTLE_MS);
 }
 
 async function statuses(admin: Admin, expected: number): Promise<NodeStatus[]> {
