@@ -526,11 +526,14 @@ export class Leadership {
     return this.quorum.highest(values);
   }
 
-  /** What every peer has that was heard lately. One that is down does not keep entries in memory. */
+  /**
+   * What every peer has that was heard lately. One that is down does not keep entries in memory, nor one that waits for a
+   * snapshot: under load they would outlive it by far, and what it lacks then is in the store.
+   */
   private lowestMatch(nowMs: number): number {
     let lowest = Infinity;
-    for (const { match, heardMs } of this.progress) {
-      if (match < lowest && nowMs - heardMs < this.config.electionTimeoutMs) lowest = match;
+    for (const { match, heardMs, state } of this.progress) {
+      if (state !== 'snapshot' && match < lowest && nowMs - heardMs < this.config.electionTimeoutMs) lowest = match;
     }
     return lowest;
   }

@@ -139,7 +139,7 @@ export const LIMITS = {
   snapshotRetryMs: 500,
   /** A worker that replicates so much between two ticks sends snapshots at this share of its rate. */
   snapshotBusyBytes: 32 * KIB,
-  snapshotBusyShare: 1 / 8,
+  snapshotBusyShare: 1 / 16,
   /** Keys and values that one turn puts in the place of old ones. */
   snapshotInstallBytesPerTurn: 384 * KIB,
   /** Chunks of one snapshot: what a region may have. */
