@@ -77,6 +77,19 @@ export class Replicas {
   noteWork(replica: Replica): void {
     replica.work++;
     this.noteBusy(replica);
+    this.#noteAwake(replica);
+  }
+
+  /**
+   * A turn went over a replica. What the turn had gathered for it may have woken it only then, and perhaps nobody answers
+   * what it sent: without ticks it would not send it again.
+   */
+  noteTurn(replica: Replica): void {
+    this.noteBusy(replica);
+    this.#noteAwake(replica);
+  }
+
+  #noteAwake(replica: Replica): void {
     if (this.#awake.has(replica) || !replica.needsTicks) return;
     this.#awake.add(replica);
     this.wakeUps++;

@@ -127,7 +127,7 @@ export class TurnEnd {
     merges.end();
     for (const replica of open.busy) {
       replica.serveReads();
-      replicas.noteBusy(replica);
+      replicas.noteTurn(replica);
     }
     if (responder.send()) transport.flush();
   }

@@ -4,6 +4,8 @@ import { assert, suite } from '../harness.ts';
 import { VirtualCluster, text, wholeRegion } from './virtual-cluster.ts';
 
 const HIBERNATE_AFTER_MS = 1_000;
+/** Of VirtualCluster. */
+const HEARTBEAT_MS = 150;
 /** Long enough for a group to fall asleep, or for a lost node to be noticed and its regions to elect others. */
 const A_WHILE_MS = 4_000;
 
@@ -164,6 +166,38 @@ test('a peer that was added while its node was dead gets its replica when the no
   made.restart(4);
   made.pass(3 * A_WHILE_MS);
   assert.ok(made.node(4).shard.regionStatus(2), 'it was asked whether it is there, and answered');
+});
+
+test('a leader that a write wakes while nobody answers is ticked again, and gives it to the peer that comes back', () => {
+  const { regionId, startKey, endKey, epoch } = wholeRegion([]);
+  const peers: Region['peers'] = [
+    { peerId: 10, nodeId: 1, role: 'voter' },
+    { peerId: 20, nodeId: 2, role: 'learner' },
+  ];
+  const region = { regionId, startKey, endKey, epoch, peers };
+  const made = new VirtualCluster({ nodes: 2, regions: [region], hibernateAfterMs: HIBERNATE_AFTER_MS });
+  made.elect();
+  made.loses = () => true;
+  made.pass(2 * A_WHILE_MS);
+  assert.equal(awakeOn(made)[0], 0, 'the only voter sleeps without the learner');
+  assert.ok(made.put(1, 'apple', 'red')?.write);
+  assert.equal(awakeOn(made)[0], 1, 'the write has woken it');
+  made.loses = () => false;
+  made.pass(2 * A_WHILE_MS);
+  assert.is(made.value(2, 'apple', mraft.ReadMode.STALE), 'red');
+  assert.equal(awakeOn(made), [0, 0]);
+});
+
+test('a write that wakes its region is sent again by the same leader when nobody answered', () => {
+  const made = asleep();
+  const leader = leaderOf(made, 2);
+  made.loses = ({ to }) => to === leader;
+  const id = made.send(leader, { write: made.command({ kind: 'put', key: text('apple'), value: text('red') }) });
+  made.settle();
+  assert.is(made.node(leader).responses.get(id), undefined);
+  made.loses = () => false;
+  made.pass(2 * HEARTBEAT_MS);
+  assert.ok(made.node(leader).responses.get(id)?.write);
 });
 
 test('a node that was cut off and comes back wakes none but those that elected another leader', () => {
