@@ -3,8 +3,8 @@
  * through any node, as `mraft ctl` does.
  */
 
-import { asMraftError } from '../../rpc/wire/errors.ts';
-import type { VirtualNode } from './process.ts';
+import { PlacementUnavailable, asMraftError } from '../../rpc/wire/errors.ts';
+import type { VirtualNode, VirtualProcess } from './process.ts';
 import type { Random } from './random.ts';
 import { regionLetter, type World } from './world.ts';
 
@@ -103,10 +103,10 @@ export class Administrator {
 
   #ask(verb: string, question: object, done: (outcome: string) => void = () => {}): void {
     const up = this.#world.nodes.filter((node) => node.process?.member !== undefined);
-    const member = up[this.#world.events % Math.max(1, up.length)]?.process?.member;
-    if (!member) return done('PlacementUnavailable');
+    const process = up[this.#world.events % Math.max(1, up.length)]?.process;
+    if (!process?.member) return done('PlacementUnavailable');
     this.#world.promisesMoved = true;
-    member.askPlacement(verb, question).then(
+    Promise.race([process.member.askPlacement(verb, question), endOf(process)]).then(
       () => this.#end(verb, 'done', done),
       (thrown: unknown) => {
         const error = asMraftError(thrown);
@@ -124,6 +124,12 @@ export class Administrator {
     this.outcomes.set(name, (this.outcomes.get(name) ?? 0) + 1);
     done(outcome);
   }
+}
+
+/** Whoever asks a node that dies learns that it does, and may ask another. @throws PlacementUnavailable then */
+async function endOf({ nodeId, died }: VirtualProcess): Promise<never> {
+  await died;
+  throw new PlacementUnavailable(`node ${nodeId} died before it answered: ask another`);
 }
 
 function drawSettings(random: Random): object {

@@ -36,6 +36,8 @@ export class VirtualProcess implements RunningProcess, WorkerHost {
   readonly #workers: (VirtualWorker | undefined)[] = [];
   pausedUntilMs = 0;
   diedAtMs = Infinity;
+  readonly died: Promise<void>;
+  #noteDeath: () => void = () => {};
 
   constructor(node: VirtualNode, bootEpoch: number, clock: NodeClock, workerCount: number) {
     this.node = node;
@@ -45,6 +47,7 @@ export class VirtualProcess implements RunningProcess, WorkerHost {
     this.clock = clock;
     this.random = node.random;
     this.workerCount = workerCount;
+    this.died = new Promise((resolve) => (this.#noteDeath = resolve));
     this.main = new VirtualMainThread(this, node.random.stream(`main ${this.nodeId} ${bootEpoch}`));
   }
 
@@ -134,6 +137,8 @@ export class VirtualProcess implements RunningProcess, WorkerHost {
   die(nowMs: number): void {
     this.diedAtMs = nowMs;
     for (const worker of this.#workers) worker?.die();
+    this.node.world.promisesMoved = true;
+    this.#noteDeath();
   }
 }
 
