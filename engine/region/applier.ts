@@ -36,14 +36,17 @@ export class Applier {
   readonly #state: RegionState;
   readonly #sessions: SessionTable;
   readonly #changes: RegionChanges;
-  /** Writes of this run that the store does not have yet, by key; kept only while some call must read them. */
+  /**
+   * What this call of `apply` has added to the batch and the store does not have yet, by key; kept only while some call must
+   * read it. It is of one call: behind a merge that had to wait, keys come back that another region has written meanwhile.
+   */
   #overlay: Map<string, Uint8Array | undefined> | undefined;
   #appliedIndex: number;
   #appliedTerm: number;
-  /** Entries of the run that were applied before it ran into a full disk. */
+  /** Entries of the run that were applied before it ran into a full disk, or had to wait. */
   #doneOfRun = 0;
-  /** All before the entry that is applied now has been written. */
-  #isWrittenOut = false;
+  /** `appliedWrites` of the batches when something of this region was added to them last; -1: it has been written. */
+  #addedUnder = -1;
   readonly #onAnomaly: (error: MraftError) => void;
   /** Calls applied since the replica was opened. */
   appliedCalls = 0;
@@ -79,8 +82,8 @@ export class Applier {
 
   /**
    * Adds the entries' writes and the new applied state to the applied batch, and tells what each entry's commands came to.
-   * The caller writes the batch before it applies anything else of this region. False: an entry cannot be applied yet; the
-   * same call again goes on with it.
+   * A turn may apply several runs before it writes the batch. False: an entry cannot be applied yet; the same call again
+   * goes on with it.
    * @throws DiskFull when there was no room before or for a range delete: the same call again goes on from there, with
    *   the batch as it was left. StorageFailure
    */
@@ -89,24 +92,25 @@ export class Applier {
     batches: TurnBatches,
     tell: (entry: Entry, outcomes: CommandOutcome[]) => void,
   ): boolean {
-    const batch = batches.applied;
     const natures = entries.map((entry) => this.#natureOf(entry));
-    if (this.#doneOfRun === 0) this.#overlay = natures.some((nature) => nature.conditional) ? new Map() : undefined;
+    const hasSwaps = natures.some((nature) => nature.conditional);
+    if (hasSwaps) this.#writeOut(batches);
+    this.#overlay = hasSwaps ? new Map() : undefined;
     for (let i = this.#doneOfRun; i < entries.length; i++) {
       const entry = entries[i]!;
-      if (natures[i]!.exclusive && !this.#isWrittenOut) this.#writeOut(batch);
+      if (natures[i]!.exclusive) this.#writeOut(batches);
       const outcomes = this.#applyEntry(entry, batches);
       if (outcomes === 'wait') {
-        this.#commit(batch);
+        this.#commit(batches);
         return false;
       }
       this.#appliedIndex = entry.index;
       this.#appliedTerm = entry.term;
       this.#doneOfRun = i + 1;
-      this.#isWrittenOut = false;
+      this.#addedUnder = batches.appliedWrites;
       tell(entry, outcomes);
     }
-    this.#commit(batch);
+    this.#commit(batches);
     this.#overlay = undefined;
     this.#doneOfRun = 0;
     return true;
@@ -125,7 +129,7 @@ export class Applier {
       store: this.#store,
       sessions: this.#sessions,
       batches,
-      writeOut: () => this.#writeOut(batches.applied),
+      writeOut: () => this.#writeOut(batches),
     };
   }
 
@@ -138,15 +142,21 @@ export class Applier {
     }
   }
 
-  /** Writes what was applied so far, with its index, so that a range delete can follow it in the store's own order. */
-  #writeOut(batch: WriteBatch): void {
-    this.#commit(batch);
-    this.#store.write(batch, { sync: false });
+  /**
+   * Writes what the batch has of this region, with its index: for whoever looks at the store, and so that a range delete can
+   * follow it in the store's own order.
+   */
+  #writeOut(batches: TurnBatches): void {
+    if (this.#addedUnder !== batches.appliedWrites) return;
+    this.#commit(batches);
+    this.#store.write(batches.applied, { sync: false });
     this.#overlay?.clear();
-    this.#isWrittenOut = true;
+    this.#addedUnder = -1;
   }
 
-  #commit(batch: WriteBatch): void {
+  #commit(batches: TurnBatches): void {
+    const batch = batches.applied;
+    this.#addedUnder = batches.appliedWrites;
     const { regionId } = this.#state.region;
     this.#sessions.commit({
       putSession: (name, record) => putSession(batch, regionId, name, record),

@@ -72,6 +72,8 @@ export interface ReplicaEnvironment {
 export interface TurnBatches {
   readonly durable: WriteBatch;
   readonly applied: WriteBatch;
+  /** How often the turns have written the applied batch: what was added to it under a lower number is in the store. */
+  readonly appliedWrites: number;
   /** Run once, in order, when the applied batch is written: what others may hear of only then. */
   readonly written: (() => void)[];
 }

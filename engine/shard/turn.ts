@@ -42,7 +42,7 @@ export interface TurnParts {
 
 export class TurnEnd {
   readonly #parts: TurnParts;
-  readonly #batches: TurnBatches;
+  readonly #batches: TurnBatches & { appliedWrites: number };
   /** Followers had to wait with what they have to apply. */
   #runsAreLeft = false;
   #stalled: OpenTurn | undefined;
@@ -50,7 +50,7 @@ export class TurnEnd {
   constructor(parts: TurnParts) {
     this.#parts = parts;
     const { store } = parts;
-    this.#batches = { durable: store.createBatch(), applied: store.createBatch(), written: [] };
+    this.#batches = { durable: store.createBatch(), applied: store.createBatch(), appliedWrites: 0, written: [] };
   }
 
   /** Waiting for room on the disk. */
@@ -169,6 +169,7 @@ export class TurnEnd {
     const { store, clock, stats } = this.#parts;
     const startMs = clock.nowMs();
     store.write(batch, { sync: false });
+    this.#batches.appliedWrites++;
     stats.applyMs += clock.nowMs() - startMs;
   }
 }

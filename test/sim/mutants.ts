@@ -278,7 +278,7 @@ const EXACTLY_ONCE: readonly Mutant[] = [
   mutant(
     'deletes a range before what comes before it',
     'engine/region/applier.js',
-    'if (natures[i].exclusive && !this.#isWrittenOut)\n                this.#writeOut(batch);',
+    'if (natures[i].exclusive)\n                this.#writeOut(batches);',
     '',
   ),
 ];
