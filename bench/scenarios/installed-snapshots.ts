@@ -33,12 +33,27 @@ export function parseInstalledSnapshots(log: string): InstalledSnapshot[] {
     });
 }
 
+/** Those of them that were under way, between head and open replica, at some time in [fromMs, untilMs). */
+export function underWayIn(
+  snapshots: readonly InstalledSnapshot[],
+  fromMs: number,
+  untilMs: number,
+): InstalledSnapshot[] {
+  return snapshots.filter((snapshot) => underWayMs(snapshot, fromMs, untilMs) > 0);
+}
+
 /** Which part of [fromMs, untilMs) lay between some snapshot's head and its open replica. */
 export function shareUnderWay(snapshots: readonly InstalledSnapshot[], fromMs: number, untilMs: number): number {
   // One after the other: one replica receives them.
-  const coveredMs = snapshots.reduce((total, { transferMs, installMs, installedAtMs }) => {
-    const beganMs = installedAtMs - installMs - transferMs;
-    return total + Math.max(0, Math.min(untilMs, installedAtMs) - Math.max(fromMs, beganMs));
-  }, 0);
+  const coveredMs = snapshots.reduce((total, snapshot) => total + underWayMs(snapshot, fromMs, untilMs), 0);
   return coveredMs / (untilMs - fromMs);
+}
+
+function underWayMs(
+  { transferMs, installMs, installedAtMs }: InstalledSnapshot,
+  fromMs: number,
+  untilMs: number,
+): number {
+  const beganMs = installedAtMs - installMs - transferMs;
+  return Math.max(0, Math.min(untilMs, installedAtMs) - Math.max(fromMs, beganMs));
 }

@@ -3,6 +3,7 @@
  * what they were, so nothing but the snapshot tells apart the time in which it is made.
  */
 
+import type { Admin } from '../../tools/admin.ts';
 import type { LocalNode } from '../../tools/local-node.ts';
 import { sleep } from '../generator.ts';
 import { readInstalledSnapshots, type InstalledSnapshot } from './installed-snapshots.ts';
@@ -11,6 +12,8 @@ import type { OperatorJson, PlacementHand } from './placement-hand.ts';
 const ASK_TIMEOUT_MS = 30_000;
 const CHANGE_TIMEOUT_MS = 120_000;
 const POLL_MS = 50;
+/** A snapshot of a small region does not take long. */
+const UNDER_WAY_POLL_MS = 10;
 
 export interface MadeObserver {
   readonly snapshot: InstalledSnapshot;
@@ -18,14 +21,29 @@ export interface MadeObserver {
   readonly durationMs: number;
 }
 
+export interface ObserverPorts {
+  readonly hand: PlacementHand;
+  readonly admin: Admin;
+  /** Of the whole cluster, `node` included. */
+  readonly nodes: number;
+  /** Has no other replica. */
+  readonly node: LocalNode;
+  readonly regionId: number;
+  readonly signal: AbortSignal;
+}
+
 export class Observer {
   private readonly hand: PlacementHand;
+  private readonly admin: Admin;
+  private readonly nodes: number;
   private readonly node: LocalNode;
   private readonly regionId: number;
   private readonly signal: AbortSignal;
 
-  constructor(hand: PlacementHand, node: LocalNode, regionId: number, signal: AbortSignal) {
+  constructor({ hand, admin, nodes, node, regionId, signal }: ObserverPorts) {
     this.hand = hand;
+    this.admin = admin;
+    this.nodes = nodes;
     this.node = node;
     this.regionId = regionId;
     this.signal = signal;
@@ -42,6 +60,21 @@ export class Observer {
     // It waits until the replica has caught up, or has ended.
     await this.hand.ask('operator.cancel', { operatorId }, ASK_TIMEOUT_MS).catch(() => {});
     return { snapshot, durationMs };
+  }
+
+  /** Beside `make`: ends while a snapshot is under way, from its head to the open replica. @throws when none comes */
+  async untilUnderWay(): Promise<void> {
+    const deadlineMs = performance.now() + CHANGE_TIMEOUT_MS;
+    for (;;) {
+      // The answer takes its time: what the node received when it answered may be installed by now.
+      const before = this.installed().length;
+      if ((await this.isReceiving()) && this.installed().length === before) return;
+      this.signal.throwIfAborted();
+      if (performance.now() > deadlineMs) {
+        throw new Error(`${this.describe()}: no snapshot was under way within ${CHANGE_TIMEOUT_MS} ms`);
+      }
+      await sleep(UNDER_WAY_POLL_MS, this.signal);
+    }
   }
 
   /** @throws when the replica does not go */
@@ -62,6 +95,12 @@ export class Observer {
       }
       await sleep(POLL_MS, this.signal);
     }
+  }
+
+  private async isReceiving(): Promise<boolean> {
+    const statuses = await this.admin.nodes({ expected: this.nodes });
+    const status = statuses.find(({ nodeId }) => nodeId === this.node.id);
+    return Number(status?.['snapshotsReceiving'] ?? 0) > 0;
   }
 
   private installed(): InstalledSnapshot[] {

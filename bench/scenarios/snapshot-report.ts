@@ -67,7 +67,7 @@ function windowRow({ round, kind, callsPerSecond, all, errors, snapshots }: Snap
     'p99 ms': fixed(all.p99Ms),
     'max ms': fixed(all.maxMs),
     errors: codesText(errors),
-    snapshots: snapshots?.begun,
+    snapshots: snapshots?.count,
     'under way': snapshots && `${fixed(snapshots.underWay * 100, 0)} %`,
     'MB/s': snapshots && fixed(snapshots.bytesPerSecond / MEGABYTE, 1),
   };

@@ -7,7 +7,7 @@ import { KEY_BYTES, KeySpace } from '../keys.ts';
 import { Random } from '../random.ts';
 import { sleep } from '../generator.ts';
 import { median } from '../targets.ts';
-import { shareUnderWay } from './installed-snapshots.ts';
+import { shareUnderWay, underWayIn, type InstalledSnapshot } from './installed-snapshots.ts';
 import { NodeCopy } from './node-copy.ts';
 import { Observer } from './observer.ts';
 import { PlacementHand } from './placement-hand.ts';
@@ -56,8 +56,8 @@ export interface SnapshotWindow extends WindowReport {
 }
 
 export interface WindowSnapshots {
-  /** That began in the window. */
-  readonly begun: number;
+  /** That were under way in it, for at least some of it. */
+  readonly count: number;
   /** Which part of the window one was under way. */
   readonly underWay: number;
   /** In the median. */
@@ -123,7 +123,9 @@ async function setTheScene(
   await fill(stage, request, records, hooks);
   const receiver = stage.cluster.addNode(RECEIVER, ['--log-level', 'info']);
   await receiver.start();
-  return { stage, request, records, hooks, observer: new Observer(hand, receiver, region.regionId, hooks.signal) };
+  const { regionId } = region;
+  const ports = { hand, admin: stage.admin, nodes: NODES + 1, node: receiver, regionId, signal: hooks.signal };
+  return { stage, request, records, hooks, observer: new Observer(ports) };
 }
 
 /** Every key once. @throws the first error */
@@ -214,29 +216,44 @@ async function measureForeground(scene: Scene): Promise<Foreground> {
   return { windows, errors: load.errors, errorMessages: load.errorMessages, abandoned };
 }
 
-/** One snapshot after the other until the window is over; the last is let come to its end, so that it is known from when it was. */
+/**
+ * One snapshot after the other. The window opens when one is under way: what placement needs before the first is no part of it.
+ * The last is let come to its end, so that it is known from when it was.
+ */
 async function snapshotWindow(
   { observer, request, hooks }: Scene,
   load: SteadyLoad,
 ): Promise<Omit<SnapshotWindow, 'round'>> {
-  const fromMs = Date.now();
-  const untilMs = fromMs + request.durationMs;
-  const make = async (): Promise<WindowSnapshots> => {
-    const made = [];
-    while (Date.now() < untilMs) {
+  const { durationMs } = request;
+  const made: InstalledSnapshot[] = [];
+  let isOver = false;
+  const make = async (): Promise<void> => {
+    while (!isOver) {
       made.push((await observer.make()).snapshot);
       await observer.remove();
       hooks.signal.throwIfAborted();
     }
-    const rates = made.map(({ sizeBytes, transferMs, installMs }) => (sizeBytes * 1000) / (transferMs + installMs));
-    return {
-      begun: made.length,
-      underWay: shareUnderWay(made, fromMs, untilMs),
-      bytesPerSecond: median(rates) ?? 0,
-    };
   };
-  const [figures, snapshots] = await Promise.all([load.window(request.durationMs, hooks.signal), make()]);
-  return { ...figures, kind: 'snapshot', snapshots };
+  const measure = async (): Promise<{ fromMs: number; figures: WindowReport }> => {
+    try {
+      await observer.untilUnderWay();
+      return { fromMs: Date.now(), figures: await load.window(durationMs, hooks.signal) };
+    } finally {
+      isOver = true;
+    }
+  };
+  const [{ fromMs, figures }] = await Promise.all([measure(), make()]);
+  return { ...figures, kind: 'snapshot', snapshots: snapshotsOf(made, fromMs, fromMs + durationMs) };
+}
+
+function snapshotsOf(made: readonly InstalledSnapshot[], fromMs: number, untilMs: number): WindowSnapshots {
+  const snapshots = underWayIn(made, fromMs, untilMs);
+  const rates = snapshots.map(({ sizeBytes, transferMs, installMs }) => (sizeBytes * 1000) / (transferMs + installMs));
+  return {
+    count: snapshots.length,
+    underWay: shareUnderWay(snapshots, fromMs, untilMs),
+    bytesPerSecond: median(rates) ?? 0,
+  };
 }
 
 // --- targets -------------------------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ test('snapshot: snapshots and plain copies hold the same keys, and callers put o
   assert.ok((speed?.transferMs ?? 0) > 0 && (speed?.copyMs ?? 0) > 0);
   const [quiet, snapshot] = report.windows;
   assert.ok((quiet?.calls ?? 0) > 0 && (snapshot?.calls ?? 0) > 0);
-  assert.ok((snapshot?.snapshots?.begun ?? 0) > 0);
+  assert.ok((snapshot?.snapshots?.count ?? 0) > 0);
   assert.ok((snapshot?.snapshots?.underWay ?? 0) > 0, 'some of the window had a snapshot under way');
   assert.equal(report.errors, {});
 });

@@ -10,6 +10,7 @@ import { isEven, judgeSample, summariseEvenness, type LeaderSample } from '../..
 import {
   parseInstalledSnapshots,
   shareUnderWay,
+  underWayIn,
   type InstalledSnapshot,
 } from '../../bench/scenarios/installed-snapshots.ts';
 import { evenAfterMs, type ScaleRound } from '../../bench/scenarios/scale.ts';
@@ -138,6 +139,13 @@ snapshots('count for the part of a window in which they were under way, and for 
   assert.is(shareUnderWay([installed(1100, 900, 100), installed(2500, 400, 400)], 1000, 2000), 0.4);
   assert.is(shareUnderWay([installed(3000, 2500, 400)], 1000, 2000), 1);
   assert.is(shareUnderWay([installed(900, 100, 100), installed(3000, 900, 50)], 1000, 2000), 0);
+});
+
+snapshots('belong to a window only when they were under way in it', () => {
+  const before = installed(1000, 100, 100);
+  const acrossBoth = [installed(1001, 100, 100), installed(2500, 400, 101)];
+  const after = installed(2300, 200, 100);
+  assert.equal(underWayIn([before, ...acrossBoth, after], 1000, 2000), acrossBoth);
 });
 
 const splits = suite('the next split');
