@@ -24,13 +24,39 @@ test('under faults of every kind, one upon the other, a cluster keeps its promis
   assert.ok(nemesis.rounds > 0 && acknowledgedWrites > 0 && recordedCalls > 0 && jsonSwaps > 0);
 });
 
+test('its program tells its flags, and refuses a wrong one in one line that says what to do next', async () => {
+  const wrong = [
+    ['--sed', '1'],
+    ['--seed', 'x'],
+    ['--only', 'kill,rain'],
+  ];
+  const [help, ...refused] = await Promise.all([['--help'], ...wrong].map(run));
+  assert.equal([help?.code, help?.errors], [0, '']);
+  for (const flag of ['--seconds', '--seed', '--only', '--json']) assert.ok(help?.output.includes(flag), help?.output);
+  for (const { code, output, errors } of refused) {
+    assert.equal([code, output], [2, ''], errors);
+    assert.match(errors, /^soak: [^\n]+; --help tells the flags\n$/);
+  }
+});
+
 async function soak(args: readonly string[]): Promise<SoakReport> {
+  const { code, output, errors } = await run(args);
+  const line = output.split('\n').find((text) => text.startsWith('{'));
+  if (line === undefined) throw new Error(`the soak ended with ${String(code)}:\n${errors}`);
+  return JSON.parse(line) as SoakReport;
+}
+
+interface Ended {
+  readonly code: number | null;
+  readonly output: string;
+  readonly errors: string;
+}
+
+async function run(args: readonly string[]): Promise<Ended> {
   const child = spawn(process.execPath, ['--enable-source-maps', PROGRAM, ...args]);
   let [output, errors] = ['', ''];
   child.stdout.on('data', (chunk) => (output += String(chunk)));
   child.stderr.on('data', (chunk) => (errors += String(chunk)));
-  const code = await new Promise((resolve) => child.on('close', resolve));
-  const line = output.split('\n').find((text) => text.startsWith('{'));
-  if (line === undefined) throw new Error(`the soak ended with ${String(code)}:\n${errors}`);
-  return JSON.parse(line) as SoakReport;
+  const code = await new Promise<number | null>((resolve) => child.on('close', resolve));
+  return { code, output, errors };
 }

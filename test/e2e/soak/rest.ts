@@ -7,6 +7,8 @@ const POLL_MS = 500;
 const LOG_LINES_SHOWN = 30;
 /** It is at rest when it was so often in a row. */
 const QUIET_POLLS = 6;
+/** For so long it was at rest when `untilAtRest` says so. */
+export const SEEN_AT_REST_MS = QUIET_POLLS * POLL_MS;
 
 interface ReplicaView {
   readonly nodeId?: number;

@@ -11,7 +11,7 @@ import { JsonCounter } from './json-counter.ts';
 import { unexplainedLines } from './logs.ts';
 import { Nemesis, type NemesisReport } from './nemesis.ts';
 import { RangeOwner } from './range-owner.ts';
-import { describePlacement, untilAtRest, untilReplicasEven, untilUntroubled } from './rest.ts';
+import { describePlacement, SEEN_AT_REST_MS, untilAtRest, untilReplicasEven, untilUntroubled } from './rest.ts';
 
 export interface SoakOptions {
   readonly seed: number;
@@ -66,7 +66,7 @@ const CALM_MS = 5_000;
 const CALM_TIMEOUT_MS = 2_000;
 const REST_MS = 30_000;
 const EVEN_MS = 15_000;
-/** Long enough for every region to be checked twice. */
+/** At rest, long enough for every region to be checked twice. */
 const CHECKED_MS = 7_000;
 
 /** Runs it to its end. Whatever is wrong is in the report; a throw is a fault of the soak itself. */
@@ -117,8 +117,10 @@ class Soak {
     for (const [what, count] of calm.errors) fleet.violation(`without faults ${count} calls ended with ${what}`);
 
     const restAfterMs = await this.#atRest(view);
+    say('replicas are alike');
     await stormy.verify(kv);
     await calm.verify(kv);
+    say('what was written is there');
     const regions = (await view.regions().catch(() => [])).length;
     await this.#closeConnections();
     await fleet.stop();
@@ -149,7 +151,7 @@ class Soak {
       fleet.violation(`not at rest after ${tookMs} ms: ${problem}\n${state}`);
     }
     say(`at rest after ${tookMs} ms`);
-    await pause(CHECKED_MS);
+    await pause(CHECKED_MS - SEEN_AT_REST_MS);
     const uneven = await untilReplicasEven(view, EVEN_MS * slack);
     if (uneven !== undefined) fleet.violation(uneven);
     for (const text of await untilUntroubled(view, fleet.staying, EVEN_MS * slack)) fleet.violation(text);
