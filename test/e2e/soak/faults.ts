@@ -207,7 +207,10 @@ async function wiped(member: Member, { fleet, view, slack }: FaultPorts): Promis
   ).catch((error: Error) => fleet.violation(`node ${node.id}: ${error.message}`));
   await eventually(
     'it is removed',
-    () => view.admin.placement('node.remove', { nodeId: node.id }),
+    async () => {
+      await view.admin.placement('node.remove', { nodeId: node.id });
+      return true;
+    },
     LEAVE_MS * slack,
   ).catch((error: Error) => fleet.violation(`node ${node.id}: ${error.message}: ${String(error.cause)}`));
 }
