@@ -53,6 +53,7 @@ function findUnrest({ world, workload, meddler, openMoves, well }: Resting): str
     if (unrest) return unrest;
   }
   for (const region of regions) {
+    if (hasLostQuorum(world, region)) continue;
     const unrest = unrestOf(world, region, well);
     if (unrest) return unrest;
   }
@@ -63,6 +64,17 @@ function findUnrest({ world, workload, meddler, openMoves, well }: Resting): str
   if (meddler.openCalls > 0) return `${meddler.openCalls} changes have not ended`;
   if (openMoves() > 0) return `${openMoves()} moves of slots have not ended`;
   return workload.isIdle ? undefined : workload.describeOpen();
+}
+
+/**
+ * One of its voters is lost for good, and of the others too few have anything of it: a half of a split that a node missed, whose
+ * parent came to that node by a snapshot. It waits for the lost one, as its voters do that have nothing and may not vote.
+ */
+export function hasLostQuorum(world: World, { regionId, peers }: Region): boolean {
+  const voters = peers.filter(({ role }) => role !== 'learner');
+  const living = voters.filter(({ nodeId }) => !world.node(nodeId).isLost);
+  const holders = living.filter(({ nodeId }) => world.safety.stateOf(regionId, nodeId) !== undefined);
+  return living.length < voters.length && holders.length * 2 <= voters.length;
 }
 
 function unrestOf(world: World, region: Region, well: readonly VirtualNode[]): string | undefined {
